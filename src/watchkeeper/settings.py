@@ -1,0 +1,270 @@
+"""The one table of settings, and the places below a Watchkeeper home.
+
+A setting's value comes from, in this order: the command line, the environment, ``config.toml`` in the home, the
+default. ``wk config`` prints each with its origin. The hook reads none of this: a project may set the environment of
+hooks, so nothing that weakens recording, redaction or guard is ever taken from there.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from watchkeeper.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One row of the table: dotted name in ``config.toml``, environment variable, default, and help."""
+
+    name: str
+    env: str
+    default: Any
+    help: str
+    parse: Callable[[str], Any] = str
+
+
+def parse_flag(text: str) -> bool:
+    """Return the truth value of a word such as ``on`` or ``0``.
+
+    Raises:
+        ValueError: The word is none of the known ones.
+    """
+    word = text.strip().lower()
+    if word in {"1", "true", "yes", "on"}:
+        return True
+    if word in {"0", "false", "no", "off"}:
+        return False
+    raise ValueError(f"expected on or off, found {text!r}")
+
+
+SETTINGS: tuple[Setting, ...] = (
+    Setting("server.port", "WATCHKEEPER_PORT", 7878, "Port of the dashboard on 127.0.0.1.", int),
+    Setting(
+        "sources.claude_config_dir",
+        "CLAUDE_CONFIG_DIR",
+        "~/.claude",
+        "Folder of Claude Code's settings and transcripts; several are separated by commas.",
+    ),
+    Setting(
+        "sources.watch", "WATCHKEEPER_WATCH", True, "Follow transcripts as they are written.", parse_flag
+    ),
+    Setting(
+        "ledger.checkpoint_entries",
+        "WATCHKEEPER_CHECKPOINT_ENTRIES",
+        1000,
+        "Sign a checkpoint after this many ledger entries.",
+        int,
+    ),
+    Setting(
+        "ledger.checkpoint_seconds",
+        "WATCHKEEPER_CHECKPOINT_SECONDS",
+        10,
+        "Sign a checkpoint at the latest this many seconds after an entry.",
+        int,
+    ),
+    Setting(
+        "spool.segment_bytes",
+        "WATCHKEEPER_SEGMENT_BYTES",
+        8 << 20,
+        "Seal a spool segment when it has grown to this many bytes.",
+        int,
+    ),
+    Setting(
+        "daemon.heartbeat_seconds",
+        "WATCHKEEPER_HEARTBEAT_SECONDS",
+        300,
+        "Write a heartbeat to the ledger this often, so that time without a recorder shows.",
+        int,
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Places:
+    """The paths below one Watchkeeper home."""
+
+    home: Path
+
+    @property
+    def config(self) -> Path:
+        """The user's configuration file."""
+        return self.home / "config.toml"
+
+    @property
+    def bin(self) -> Path:
+        """Where the installer copies the hook."""
+        return self.home / "bin"
+
+    @property
+    def hook(self) -> Path:
+        """The installed native hook."""
+        return self.bin / "watchkeeper-hook"
+
+    @property
+    def spool(self) -> Path:
+        """Raw frames that wait for the recorder."""
+        return self.home / "spool"
+
+    @property
+    def ledger(self) -> Path:
+        """The append-only record."""
+        return self.home / "ledger"
+
+    @property
+    def archive(self) -> Path:
+        """Compressed transcript ranges."""
+        return self.home / "archive"
+
+    @property
+    def keys(self) -> Path:
+        """Signing keys, owner-only."""
+        return self.home / "keys"
+
+    @property
+    def database(self) -> Path:
+        """The index, which can be rebuilt at any time."""
+        return self.home / "watchkeeper.db"
+
+    @property
+    def state(self) -> Path:
+        """What no rebuild touches: annotations, users, tokens."""
+        return self.home / "state.db"
+
+    @property
+    def run(self) -> Path:
+        """Sockets, locks and tokens of the running daemon."""
+        return self.home / "run"
+
+    @property
+    def decider_socket(self) -> Path:
+        """Where the hook asks for a decision."""
+        return self.run / "watchkeeper.sock"
+
+    @property
+    def doorbell_socket(self) -> Path:
+        """Where the hook rings after an append (datagrams)."""
+        return self.run / "doorbell.sock"
+
+    @property
+    def recorder_socket(self) -> Path:
+        """Where commands and the server talk to the recorder."""
+        return self.run / "recorder.sock"
+
+    @property
+    def server_socket(self) -> Path:
+        """The HTTP API for this user's own processes."""
+        return self.run / "server.sock"
+
+    @property
+    def token(self) -> Path:
+        """The owner-only file with the API token for this machine."""
+        return self.run / "token"
+
+    @property
+    def daemon_lock(self) -> Path:
+        """Held by the one running supervisor."""
+        return self.run / "daemon.lock"
+
+    @property
+    def writer_lock(self) -> Path:
+        """Held by the one process that may append, migrate or rebuild."""
+        return self.run / "writer.lock"
+
+    @property
+    def log(self) -> Path:
+        """What the daemon has to say."""
+        return self.home / "daemon.log"
+
+
+def default_home(environment: Mapping[str, str] | None = None) -> Path:
+    """Return ``WATCHKEEPER_HOME``, else the platform's folder for user data."""
+    env = os.environ if environment is None else environment
+    if env.get("WATCHKEEPER_HOME"):
+        return Path(env["WATCHKEEPER_HOME"]).expanduser().absolute()
+    home = Path(env.get("HOME") or Path.home())
+    if sys.platform == "darwin":
+        return home / "Library" / "Application Support" / "watchkeeper"
+    return Path(env.get("XDG_DATA_HOME") or home / ".local" / "share") / "watchkeeper"
+
+
+@dataclass(frozen=True)
+class Value:
+    """A setting's value with where it came from: ``default``, ``config.toml`` or the variable's name."""
+
+    setting: Setting
+    value: Any
+    origin: str
+
+
+class Settings:
+    """The settings in force for one home.
+
+    Raises:
+        ConfigError: ``config.toml`` cannot be parsed, or a value has the wrong form; the place is named.
+    """
+
+    def __init__(self, home: Path | None = None, environment: Mapping[str, str] | None = None) -> None:
+        self.environment = dict(os.environ if environment is None else environment)
+        self.places = Places(home if home is not None else default_home(self.environment))
+        stored = _read_config(self.places.config)
+        self.values = {row.name: self._resolve(row, stored) for row in SETTINGS}
+
+    def __getitem__(self, name: str) -> Any:
+        return self.values[name].value
+
+    @property
+    def claude_config_dirs(self) -> list[Path]:
+        """The agent's folders, in the order given."""
+        parts = [part.strip() for part in str(self["sources.claude_config_dir"]).split(",")]
+        home = self.environment.get("HOME")
+        return [_expand(part, home) for part in parts if part]
+
+    def _resolve(self, row: Setting, stored: Mapping[str, Any]) -> Value:
+        text = self.environment.get(row.env)
+        if text:
+            try:
+                return Value(row, row.parse(text), row.env)
+            except ValueError as error:
+                raise ConfigError(f"{row.env} cannot be used", why=str(error), hint=row.help) from error
+        if row.name in stored:
+            value = stored[row.name]
+            if not isinstance(value, type(row.default)):
+                raise ConfigError(
+                    f"{row.name} must be a {type(row.default).__name__}",
+                    hint=row.help,
+                    place=str(self.places.config),
+                )
+            return Value(row, value, "config.toml")
+        return Value(row, row.default, "default")
+
+
+def _expand(text: str, home: str | None) -> Path:
+    if home and (text == "~" or text.startswith("~/")):
+        return Path(home + text[1:])
+    return Path(text).expanduser()
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            "the configuration cannot be read", why=str(error), hint="Correct the file or remove it.", place=str(path)
+        ) from error
+    flat: dict[str, Any] = {}
+    for section, content in document.items():
+        for name, value in content.items() if isinstance(content, dict) else ():
+            flat[f"{section}.{name}"] = value
+    known = {row.name for row in SETTINGS}
+    for name in flat:
+        if name not in known:
+            raise ConfigError(f"unknown setting {name}", hint="Run `wk config` for the list.", place=str(path))
+    return flat
