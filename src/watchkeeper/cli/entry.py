@@ -1,0 +1,197 @@
+"""The table of commands, and the way from arguments to an exit status.
+
+Nothing but the asked command is imported: ``wk --help`` imports none. Exit status: 0 success, 1 a negative answer or
+a failure, 2 wrong use, 130 interrupted, 141 when the reader of standard output went away.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from watchkeeper.errors import UsageError, WatchkeeperError
+
+COMMANDS: dict[str, tuple[str, str]] = {
+    "up": ("up", "run the recorder and the dashboard"),
+    "down": ("down", "stop them"),
+    "demo": ("demo", "show the dashboard on packaged sessions, in a throw-away home"),
+    "install": ("install", "register the hooks in the agent's settings"),
+    "uninstall": ("uninstall", "remove them again, and nothing else"),
+    "doctor": ("doctor", "check the whole chain with a synthetic event"),
+    "import": ("import_transcripts", "read the agent's transcripts"),
+    "sessions": ("sessions", "list or search sessions"),
+    "show": ("show", "show one session's timeline, or one call in full"),
+    "coverage": ("coverage", "say how much of what happened is on record"),
+    "verify": ("verify", "check that the record is whole and unchanged"),
+    "rebuild": ("rebuild", "make the database anew from ledger and archive"),
+    "config": ("config", "list the settings with where each comes from"),
+    "url": ("url", "print a one-time sign-in address of the dashboard"),
+}
+"""Command name -> module below `watchkeeper.cli`, and its one-line help."""
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that reports wrong use as `UsageError`, so that it follows ``--json`` like every other error."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise instead of printing the usage and leaving."""
+        raise UsageError(message, hint=f"Run `{self.prog} --help`.")
+
+
+def run(argv: Sequence[str] | None = None) -> int:
+    """Run one command line (the process's own by default) and return its exit status."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    for stream in (sys.stdout, sys.stderr):
+        # A locale that cannot spell a character must not cost the rest of the answer.
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        status = _dispatch(words)
+        sys.stdout.flush()
+    except WatchkeeperError as error:
+        return _report(error, as_json="--json" in _before_dashes(words))
+    except BrokenPipeError:
+        _forget_output()
+        return 141
+    except KeyboardInterrupt:
+        return 130
+    return status
+
+
+def _dispatch(words: list[str]) -> int:
+    position = _command_position(words)
+    if position is None:
+        return _without_command(words)
+    name = words[position]
+    if name not in COMMANDS:
+        raise UsageError(f"unknown command {name!r}", hint=_similar(name))
+    arguments = _parse(name, words[:position] + words[position + 1 :])
+    from pathlib import Path
+
+    from watchkeeper.cli.context import Context
+    from watchkeeper.settings import Settings
+
+    home = Path(arguments.home).expanduser().absolute() if arguments.home else None
+    context = Context(Settings(home), json=arguments.json)
+    status: int = _module(name).run(arguments, context)
+    return status
+
+
+def _module(name: str) -> Any:
+    import importlib
+
+    return importlib.import_module(f"watchkeeper.cli.{COMMANDS[name][0]}")
+
+
+def _parse(name: str, words: list[str]) -> argparse.Namespace:
+    module = _module(name)
+    parser = Parser(prog=f"wk {name}", description=module.HELP, allow_abbrev=False)
+    _add_global_flags(parser)
+    module.configure(parser)
+    head = _before_dashes(words)
+    tail = words[len(head) + 1 :]
+    takes_words = any(action.dest == "words" for action in parser._actions)
+    if tail and not takes_words:
+        return parser.parse_args([*head, "--", *tail])
+    arguments = parser.parse_intermixed_args(head)
+    if tail:
+        arguments.words = [*arguments.words, *tail]
+    return arguments
+
+
+def _add_global_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--home", metavar="DIR", help="the Watchkeeper home (default: WATCHKEEPER_HOME)")
+    parser.add_argument("--json", action="store_true", help="answer with one JSON document")
+
+
+def _before_dashes(words: list[str]) -> list[str]:
+    return words[: words.index("--")] if "--" in words else words
+
+
+def _command_position(words: list[str]) -> int | None:
+    position = 0
+    while position < len(words):
+        word = words[position]
+        if word == "--":
+            return None
+        if word == "--home":
+            position += 2
+            continue
+        if not word.startswith("-"):
+            return position
+        if word != "--json" and not word.startswith("--home="):
+            return None
+        position += 1
+    return None
+
+
+def _without_command(words: list[str]) -> int:
+    import watchkeeper
+
+    parser = Parser(
+        prog="wk", usage="wk [--home DIR] [--json] COMMAND ...", allow_abbrev=False, add_help=False
+    )
+    _add_global_flags(parser)
+    parser.add_argument("--version", action="store_true")
+    parser.add_argument("-h", "--help", action="store_true")
+    arguments = parser.parse_args(words)
+    if arguments.version:
+        version = watchkeeper.__version__
+        print(f'{{"version": "{version}"}}' if arguments.json else f"watchkeeper {version}")
+        return 0
+    if arguments.json and not arguments.help:
+        raise UsageError("no command given", hint="Run `wk --help`.")
+    print(help_text())
+    return 0
+
+
+def help_text() -> str:
+    """Return what ``wk --help`` prints."""
+    width = max(map(len, COMMANDS))
+    return "\n".join(
+        [
+            "The flight recorder and safety officer for coding agents.",
+            "",
+            "usage: wk [--home DIR] [--json] COMMAND ...",
+            "",
+            *(f"  {name:<{width}}  {text}" for name, (_, text) in COMMANDS.items()),
+            "",
+            "  --home DIR  another Watchkeeper home than WATCHKEEPER_HOME or the default",
+            "  --json      one JSON document on standard output, nothing else",
+            "  --version   the version",
+            "",
+            "wk COMMAND --help says more. Start with: wk up",
+        ]
+    )
+
+
+def _similar(name: str) -> str:
+    from difflib import get_close_matches
+
+    close = get_close_matches(name, COMMANDS, n=1)
+    return f"Did you mean `wk {close[0]}`?" if close else "Run `wk --help` for the list."
+
+
+def _report(error: WatchkeeperError, *, as_json: bool) -> int:
+    status = 2 if isinstance(error, UsageError) else 1
+    try:
+        if as_json:
+            import json
+
+            print(json.dumps(error.to_json()), flush=True)
+        else:
+            from watchkeeper.cli.terminal import one_line
+
+            print(f"wk: {one_line(str(error))}", file=sys.stderr, flush=True)
+    except BrokenPipeError:
+        _forget_output()
+    return status
+
+
+def _forget_output() -> None:
+    # The interpreter flushes standard output once more on exit, and would complain again.
+    import os
+
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,0 +1,87 @@
+"""What a terminal is shown: styles, widths, and data made harmless.
+
+Recorded text may hold escape sequences, carriage returns or bidirectional controls; printed as they are, these could
+rewrite what the reader sees. `visible` turns each into its spelled-out form before anything is printed.
+"""
+
+from __future__ import annotations
+
+_STYLES = {"good": "32", "bad": "31", "warn": "33", "dim": "2", "bold": "1"}
+
+_SPELLED = [
+    *(code for code in range(0x20) if code not in (0x09, 0x0A)),
+    *range(0x7F, 0xA0),
+    0x061C,
+    *range(0x200B, 0x200D),
+    *range(0x200E, 0x2010),
+    *range(0x2028, 0x202F),
+    *range(0x2060, 0x2070),
+    0xFEFF,
+    *range(0xD800, 0xE000),
+    *range(0xFFF9, 0xFFFC),
+    *range(0xE0000, 0xE0080),
+]
+
+
+def _spell(code: int) -> str:
+    if code < 0x100:
+        return f"\\x{code:02x}"
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+_VISIBLE = {code: _spell(code) for code in _SPELLED}
+
+
+def styled(text: str, name: str, *, colour: bool) -> str:
+    """Return the text in one of the styles good, bad, warn, dim or bold; unchanged without colour."""
+    return f"\x1b[{_STYLES[name]}m{text}\x1b[0m" if colour and text else text
+
+
+def visible(text: str) -> str:
+    """Return the text with every control that a terminal would obey spelled out.
+
+    Newlines and tabs stay. Escape sequences, carriage returns, C1 controls, bidirectional and invisible characters
+    and lone surrogates become ``\\x1b``, ``\\u202e`` and the like.
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    return text.translate(_VISIBLE)
+
+
+def one_line(text: str | None) -> str:
+    """Return harmless text on a single line, with runs of white space as one space."""
+    return visible(" ".join((text or "").split()))
+
+
+def columns_of(text: str) -> int:
+    """Return how many terminal columns the text fills; wide characters fill two, combining ones none."""
+    if text.isascii():
+        return len(text)
+    from unicodedata import combining, east_asian_width
+
+    return sum(
+        0
+        if combining(character) or character == "\u200d"
+        else 2
+        if east_asian_width(character) in "WF"
+        else 1
+        for character in text
+    )
+
+
+def clip(text: str, width: int) -> str:
+    """Return the text cut to at most `width` columns, an ellipsis in the last one when something was cut."""
+    if columns_of(text) <= width:
+        return text
+    if width <= 0:
+        return ""
+    kept = text[: width - 1]
+    while columns_of(kept) > width - 1:
+        kept = kept[:-1]
+    return kept.rstrip() + "…"
+
+
+def pad(text: str, width: int, *, right: bool = False) -> str:
+    """Return the text filled with spaces to `width` columns, on the left side when `right` is set."""
+    fill = " " * max(0, width - columns_of(text))
+    return fill + text if right else text + fill
