@@ -38,7 +38,7 @@ def _moment(text: str | None, now_ms: int, *, end: bool) -> int | None:
     if word == "now":
         return now_ms
     if word[:-1].isdigit() and word[:-1].isascii() and word[-1] in _UNITS:
-        return now_ms - int(word[:-1]) * _UNITS[word[-1]] * 1000
+        return max(0, now_ms - int(word[:-1]) * _UNITS[word[-1]] * 1000)
     day = time.localtime(now_ms / 1000)
     if word in {"today", "yesterday"}:
         return _midnight(day.tm_year, day.tm_mon, day.tm_mday - (word == "yesterday") + end)

@@ -1,7 +1,7 @@
 """What a terminal is shown: styles, widths, and data made harmless.
 
-Recorded text may hold escape sequences, carriage returns or bidirectional controls; printed as they are, these could
-rewrite what the reader sees. `visible` turns each into its spelled-out form before anything is printed.
+Recorded text may hold escape sequences, carriage returns or bidirectional controls; printed as they are,
+these could rewrite what the reader sees. `visible` spells each out before anything is printed.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ def styled(text: str, name: str, *, colour: bool) -> str:
 
 
 def visible(text: str) -> str:
-    """Return the text with every control that a terminal would obey spelled out.
+    r"""Return the text with every control that a terminal would obey spelled out.
 
-    Newlines and tabs stay. Escape sequences, carriage returns, C1 controls, bidirectional and invisible characters
-    and lone surrogates become ``\\x1b``, ``\\u202e`` and the like.
+    Newlines and tabs stay. Escape sequences, carriage returns, C1 controls, bidirectional and invisible
+    characters and lone surrogates become ``\x1b``, ``\u202e`` and the like.
     """
     if text.isascii() and text.isprintable():
         return text

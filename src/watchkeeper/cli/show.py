@@ -1,0 +1,121 @@
+"""``wk show``: one session's timeline, or one call in full."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+from watchkeeper.cli.context import Context
+from watchkeeper.cli.freshness import bring_up_to_date, with_age
+from watchkeeper.cli.periods import local_time
+from watchkeeper.cli.terminal import one_line
+from watchkeeper.errors import NotFoundError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from watchkeeper.store.sqlite.reading import Reader
+
+HELP = "Show one session's timeline: prompts, messages, calls with their diffs and output, subagents, gaps."
+
+_PAGE = 1000
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the session, and how much of it is shown."""
+    parser.add_argument("session", nargs="?", metavar="SESSION", help="session id; a prefix is enough")
+    parser.add_argument("--call", metavar="ID", help="one call in full, by its tool_use_id")
+    parser.add_argument("--full", action="store_true", help="trim nothing")
+
+
+def run(arguments: argparse.Namespace, context: Context) -> int:
+    """Print the timeline, or ``{"session", "agents", "items": [...], "total"}``; with --call one call."""
+    if not arguments.session and not arguments.call:
+        raise UsageError("no session given", hint="Run `wk sessions` for the list.")
+    age = bring_up_to_date(context)
+    from watchkeeper.queries.sessions import get_session
+    from watchkeeper.store.sqlite.reading import open_reader
+
+    with open_reader(context.settings.places) as reader:
+        detail = get_session(reader, arguments.session) if arguments.session else None
+        if arguments.call:
+            _show_call(reader, arguments.call, detail, context, age)
+        elif detail is not None and context.json:
+            items = list(_items(reader, detail["session"]["session_id"]))
+            context.emit(with_age({**detail, "items": items, "total": len(items)}, age))
+        elif detail is not None:
+            _show_session(reader, detail, context, full=arguments.full)
+    return 0
+
+
+def _items(reader: Reader, session_id: str) -> Iterator[dict[str, Any]]:
+    from watchkeeper.queries.timeline import timeline
+
+    cursor: str | None = None
+    while True:
+        page = timeline(reader, session_id, cursor=cursor, limit=_PAGE)
+        yield from page["items"]
+        cursor = page["next"]
+        if cursor is None:
+            return
+
+
+def _show_call(
+    reader: Reader, tool_use_id: str, session: dict[str, Any] | None, context: Context, age: int | None
+) -> None:
+    from watchkeeper.queries.calls import get_call
+
+    call = get_call(reader, tool_use_id)
+    if session is not None and call["call"]["session_id"] != session["session"]["session_id"]:
+        raise NotFoundError(f"session {session['session']['session_id']} has no call {tool_use_id}")
+    if context.json:
+        context.emit(with_age(call, age))
+        return
+    from watchkeeper.cli.call_view import call_in_full
+
+    for line in call_in_full(call, context):
+        context.line(line)
+
+
+def _show_session(reader: Reader, detail: dict[str, Any], context: Context, *, full: bool) -> None:
+    from watchkeeper.cli.timeline_view import TimelineView
+    from watchkeeper.queries.calls import get_call
+
+    row = detail["session"]
+    for line in _heading(row, context):
+        context.line(line)
+    view = TimelineView(context, detail["agents"], lambda identity: get_call(reader, identity), full=full)
+    last_call = ""
+    for item in _items(reader, row["session_id"]):
+        for line in view.lines(item):
+            context.line(line)
+        if item["call"] is not None:
+            last_call = item["call"]["tool_use_id"]
+    one = f"wk show {row['session_id'][:8]} --call {one_line(last_call)} · " if last_call else ""
+    context.next_step(f"{one}{one_line(row['resume'])}")
+
+
+def _heading(row: dict[str, Any], context: Context) -> list[str]:
+    facts = [
+        row["project"],
+        row["git_branch"],
+        ", ".join(row["models"]) or None,
+        f"{local_time(row['started_at'])} to {local_time(row['last_at'])}",
+    ]
+    coverage = row["coverage"]
+    complete = coverage["complete"]
+    figures = [
+        f"{row['prompts']:,} prompts",
+        f"{row['tool_calls']:,} calls",
+        f"{row['failures']:,} failed",
+        f"{row['subagents']:,} subagents",
+        f"$ {row['cost_usd'] or '—'}",
+        f"seen by every witness {'—' if complete is None else f'{100 * complete:.1f} %'}",
+        f"{coverage['gaps']:,} gaps",
+    ]
+    return [
+        context.style(one_line(row["title"] or row["session_id"]), "bold"),
+        one_line(" · ".join(fact for fact in facts if fact)),
+        " · ".join(figures),
+        "",
+    ]

@@ -1,0 +1,59 @@
+"""What a terminal is shown cannot be steered by recorded data, and fits its width."""
+
+from __future__ import annotations
+
+import pytest
+
+from watchkeeper.cli.terminal import clip, columns_of, one_line, pad, visible
+
+
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        ("plain", "plain"),
+        ("a\nb\tc", "a\nb\tc"),
+        ("\x1b[2Jgone", "\\x1b[2Jgone"),
+        ("\x1b]0;title\x07", "\\x1b]0;title\\x07"),
+        ("over\rwritten", "over\\x0dwritten"),
+        ("\x9b31m", "\\x9b31m"),
+        ("\x7f", "\\x7f"),
+        ("safe\u202etxt.exe", "safe\\u202etxt.exe"),
+        ("\u2066x\u2069", "\\u2066x\\u2069"),
+        ("zero\u200bwidth\ufeff", "zero\\u200bwidth\\ufeff"),
+        ("line\u2028end", "line\\u2028end"),
+        ("tag\U000e0041", "tag\\U000e0041"),
+        ("half \ud800 pair", "half \\ud800 pair"),
+        ("Grüße 日本 👍", "Grüße 日本 👍"),
+        ("family \U0001f468\u200d\U0001f469", "family \U0001f468\u200d\U0001f469"),
+    ],
+)
+def test_every_control_a_terminal_obeys_is_spelled_out(given: str, shown: str) -> None:
+    assert visible(given) == shown
+
+
+def test_no_character_below_space_or_in_c1_survives_but_newline_and_tab() -> None:
+    survivors = [code for code in [*range(0x20), *range(0x7F, 0xA0)] if chr(code) in visible(chr(code))]
+    assert survivors == [0x09, 0x0A]
+
+
+def test_one_line_has_no_breaks_and_accepts_nothing() -> None:
+    assert one_line("  a\n\tb  \r\n c") == "a b c"
+    assert one_line(None) == ""
+
+
+def test_wide_characters_fill_two_columns_and_combining_ones_none() -> None:
+    assert columns_of("abc") == 3
+    assert columns_of("日本") == 4
+    assert columns_of("e\u0301") == 1
+
+
+def test_clip_never_exceeds_the_width_and_marks_the_cut() -> None:
+    assert clip("abcdef", 6) == "abcdef"
+    assert clip("abcdef", 5) == "abcd…"
+    assert columns_of(clip("日本語テスト", 5)) <= 5
+    assert clip("abc", 0) == ""
+
+
+def test_pad_aligns_by_columns_not_characters() -> None:
+    assert pad("日", 4) == "日  "
+    assert pad("7", 3, right=True) == "  7"
