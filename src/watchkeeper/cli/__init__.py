@@ -1,7 +1,7 @@
 """The command line: one command per file, and only the asked one is imported.
 
-`watchkeeper.cli.entry` holds the table of commands; a command module offers ``HELP``, ``configure(parser)`` and
-``run(arguments, context) -> int``. The package root imports nothing, so that start-up stays cheap.
+`watchkeeper.cli.entry` holds the table of commands; a command module offers ``HELP``, ``configure(parser)``
+and ``run(arguments, context) -> int``. The package root imports nothing, so that start-up stays cheap.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The table of commands, and the way from arguments to an exit status.
 
-Nothing but the asked command is imported: ``wk --help`` imports none. Exit status: 0 success, 1 a negative answer or
-a failure, 2 wrong use, 130 interrupted, 141 when the reader of standard output went away.
+Nothing but the asked command is imported: ``wk --help`` imports none. Exit status: 0 success, 1 a negative
+answer or a failure, 2 wrong use, 130 interrupted, 141 when the reader of standard output went away.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser that reports wrong use as `UsageError`, so that it follows ``--json`` like every other error."""
+    """A parser that reports wrong use as `UsageError`, which follows ``--json`` like every other error."""
 
     def error(self, message: str) -> NoReturn:
         """Raise instead of printing the usage and leaving."""
