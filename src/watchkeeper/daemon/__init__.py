@@ -1,0 +1,1 @@
+"""The composition root: starts, supervises and stops decider, recorder and server."""
