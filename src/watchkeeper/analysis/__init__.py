@@ -1,0 +1,1 @@
+"""What the record means: checks, and later coverage signals, patterns and forecasts."""

@@ -1,0 +1,74 @@
+"""The dashboard's address, and a browser to show it in."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from watchkeeper.errors import DaemonError
+
+if TYPE_CHECKING:
+    from watchkeeper.cli.context import Context
+    from watchkeeper.settings import Settings
+
+_LOOK_SECONDS = 5.0
+"""How often a command in the foreground looks whether the daemon is still there."""
+
+
+def sign_in_url(settings: Settings) -> str:
+    """Return an address that signs a browser in, once.
+
+    Raises:
+        DaemonError: No server answers.
+    """
+    from watchkeeper.client.http import ServerClient
+
+    return str(ServerClient(settings.places).signin()["url"])
+
+
+def open_browser(context: Context, address: str) -> bool:
+    """Show the address in the user's browser where there is a screen, and return whether one was started."""
+    environment = context.settings.environment
+    if sys.platform != "darwin" and not (environment.get("DISPLAY") or environment.get("WAYLAND_DISPLAY")):
+        return False
+    import subprocess
+
+    opener = "open" if sys.platform == "darwin" else "xdg-open"
+    try:
+        # In a session of its own, so that closing the terminal does not close the browser.
+        subprocess.Popen(
+            [opener, address],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+            env=dict(os.environ),
+        )
+    except OSError:
+        return False
+    return True
+
+
+def stay(context: Context) -> None:
+    """Wait until Ctrl-C or a request to end, then stop the daemon of this home.
+
+    Raises:
+        DaemonError: The daemon went away by itself.
+    """
+    import signal
+    import threading
+
+    from watchkeeper.daemon import control
+
+    asked = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda _number, _frame: asked.set())
+    if sys.stderr.isatty():
+        context.note("Ctrl-C stops it.")
+    while not asked.wait(_LOOK_SECONDS):
+        if not control.status(context.settings).healthy:
+            raise DaemonError(
+                "the daemon went away", hint="See the log.", place=str(context.settings.places.log)
+            )
+    control.stop(context.settings)
