@@ -1,0 +1,1 @@
+"""The append-only record: segments, tree, checkpoints, proofs and the verifier."""
