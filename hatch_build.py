@@ -1,8 +1,8 @@
 """Build hook: compiles the native hook with zig, and the dashboard with Node, when their sources changed.
 
 The native hook is always compiled by the pinned zig, also where a system compiler exists: its static musl
-program starts twice as fast as the next best. What is built is remembered by the digest of its sources, so that an
-unchanged tree builds nothing, and a source distribution that ships the dashboard needs no Node.
+program starts twice as fast as the next best. What is built is remembered by the digest of its sources, so
+that an unchanged tree builds nothing, and a source distribution that ships the dashboard needs no Node.
 
 Environment: ``WATCHKEEPER_BUILD_CACHE`` names the folder for zig's caches (default: ``watchkeeper`` below the
 user's cache folder).
@@ -215,7 +215,7 @@ class WatchkeeperBuildHook(BuildHookInterface[Any]):
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Build what is missing, and tell hatchling about it.
 
-        The hook is also a script of the wheel, so that it lies in the environment's ``bin`` (editable or not).
+        The hook is also a script of the wheel, so that it lies in the environment's ``bin``, editable or not.
         """
         del version
         root = Path(self.root)

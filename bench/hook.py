@@ -4,8 +4,9 @@ Budgets at the median, for an 8 KB payload: record at most 0.6, decide at most 1
 
     python bench/hook.py [--rounds 300] [--json FILE] [--decider COMMAND] [--check]
 
-``--decider`` names a command that serves ``HOME/run/watchkeeper.sock``; ``{home}`` in it becomes the home. Without it a
-minimal asyncio server in a process of its own answers. ``--check`` exits 1 when a budget is missed.
+``--decider`` names a command that serves ``HOME/run/watchkeeper.sock``; ``{home}`` in it becomes the home.
+Without it a minimal asyncio server in a process of its own answers. ``--check`` exits 1 when a budget is
+missed.
 """
 
 from __future__ import annotations
