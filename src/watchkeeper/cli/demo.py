@@ -27,7 +27,7 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
     from watchkeeper.daemon import control
 
     try:
-        control.start(settings, port=arguments.port or free_port(settings["server.port"]))
+        control.ensure_running(settings, port=arguments.port or free_port(settings["server.port"]))
         RecorderClient(settings.places).demo()
         leave = f"wk --home {settings.places.home} down stops the demo and removes its home"
         announce(demo, open_page=not arguments.no_open, next_step=leave)

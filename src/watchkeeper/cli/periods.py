@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 
+from watchkeeper.cli.terminal import one_line
 from watchkeeper.errors import UsageError
 
 _UNITS = {"m": 60, "h": 3600, "d": 86_400, "w": 604_800}
@@ -71,7 +72,7 @@ def local_time(text: str | None, *, seconds: bool = False) -> str:
     try:
         moment = datetime.fromisoformat(text).astimezone()
     except (ValueError, OverflowError):
-        return text
+        return one_line(text)
     return moment.strftime("%Y-%m-%d %H:%M:%S" if seconds else "%Y-%m-%d %H:%M")
 
 

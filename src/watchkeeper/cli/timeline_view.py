@@ -57,9 +57,7 @@ class TimelineView:
             yield margin + line
 
     def _clock(self, at: str | None) -> tuple[str, str]:
-        if at is None:
-            return "", ""
-        day, _, clock = local_time(at, seconds=True).partition(" ")
+        day, _, clock = local_time(at, seconds=True).partition(" ") if at else ("", "", "")
         return day, clock
 
     def _depth(self, agent_id: str | None) -> int:
@@ -95,7 +93,7 @@ class TimelineView:
     def _call_head(self, call: dict[str, Any], width: int) -> str:
         symbol, style = mark(call["outcome"])
         tool = one_line(call["tool"]) or "unknown tool"
-        families = " ".join(dict.fromkeys(witness.split(".")[0] for witness in call["witnesses"]))
+        families = one_line(" ".join(dict.fromkeys(witness.split(".")[0] for witness in call["witnesses"])))
         facts = [outcome_words(call), duration(call["duration_ms"]), families]
         if call["lines_added"] is not None or call["lines_removed"] is not None:
             facts.insert(0, f"+{call['lines_added'] or 0} −{call['lines_removed'] or 0}")

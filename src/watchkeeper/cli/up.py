@@ -31,7 +31,7 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
     check_port(arguments.port)
     from watchkeeper.daemon import control
 
-    control.start(context.settings, port=arguments.port)
+    control.ensure_running(context.settings, port=arguments.port)
     announce(context, open_page=not arguments.no_open)
     if arguments.foreground:
         stay(context)
