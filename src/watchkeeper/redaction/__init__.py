@@ -1,0 +1,1 @@
+"""Takes secrets out of events before they are stored."""
