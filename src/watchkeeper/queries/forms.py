@@ -1,0 +1,62 @@
+"""Forms that every answer shares: times, projects, resume commands, witness names."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from watchkeeper.events.entities import SEEN_NAMES, WITNESS_BITS
+
+LIVE_MS = 10 * 60 * 1000
+"""A session without an end counts as live for this long after its latest event."""
+
+
+def rfc3339(ms: int | None) -> str | None:
+    """Return epoch milliseconds as RFC 3339 in UTC with milliseconds."""
+    if ms is None:
+        return None
+    moment = datetime.fromtimestamp(ms // 1000, UTC)
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{ms % 1000:03d}Z"
+
+
+def dollars(micros: int | None) -> str | None:
+    """Return integer micro-dollars as a decimal without trailing zeros beyond cents."""
+    if micros is None:
+        return None
+    text = f"{micros // 1_000_000}.{micros % 1_000_000:06d}"
+    return text[:-4] + text[-4:].rstrip("0")
+
+
+def project_name(path: str | None) -> str | None:
+    """Return the last component of a project's path."""
+    if not path:
+        return None
+    name = path.replace("\\", "/").rstrip("/").rsplit("/", 1)[-1]
+    return name or path
+
+
+def resume_command(session_id: str) -> str:
+    """Return the command line that resumes a session, safe to paste into a shell."""
+    import shlex
+
+    return f"claude --resume {shlex.quote(session_id)}"
+
+
+def call_witnesses(seen: int) -> list[str]:
+    """Return the names of a call's witnesses in a fixed order."""
+    return [name for bit, name in SEEN_NAMES.items() if seen & bit]
+
+
+def session_witnesses(seen: int | None) -> list[str]:
+    """Return the names of a session's witnesses in a fixed order."""
+    return [name for name, bit in WITNESS_BITS.items() if (seen or 0) & bit]
+
+
+def words(text: str | None) -> list[str]:
+    """Return a stored JSON list of words."""
+    if not text or text == "[]":
+        return []
+    import json
+
+    found: Any = json.loads(text)
+    return [str(item) for item in found] if isinstance(found, list) else []

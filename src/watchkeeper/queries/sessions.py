@@ -1,0 +1,254 @@
+"""Which sessions are on record, and one of them in short.
+
+``wk sessions`` must be quick from a cold start, so nothing here imports more than SQLite.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from watchkeeper.errors import NotFoundError, UsageError
+from watchkeeper.events.entities import SEEN_HOOK, SEEN_TRANSCRIPT
+from watchkeeper.queries.forms import (
+    LIVE_MS,
+    dollars,
+    project_name,
+    resume_command,
+    rfc3339,
+    session_witnesses,
+    words,
+)
+from watchkeeper.queries.gaps import gap_count
+from watchkeeper.store.sqlite.reading import Reader
+
+_LISTED = "coalesce(s.synthetic, 0) = 0 AND s.last_at IS NOT NULL"
+
+_COUNTS = f"""
+  (SELECT count(*) FROM prompts p WHERE p.session_id = s.session_id
+     AND coalesce(p.text, '') NOT LIKE '<task-notification>%') AS prompts,
+  (SELECT count(*) FROM subagents a WHERE a.session_id = s.session_id) AS subagents,
+  c.tool_calls, c.failures, c.by_hook, c.by_transcript, c.by_all
+FROM sessions s LEFT JOIN (
+  SELECT session_id, count(*) AS tool_calls, sum(failed) AS failures,
+         sum((seen & {SEEN_HOOK}) != 0) AS by_hook,
+         sum((seen & {SEEN_TRANSCRIPT}) != 0) AS by_transcript,
+         sum((seen & {SEEN_HOOK}) != 0 AND ((seen & {SEEN_TRANSCRIPT}) != 0 OR started_at > :lag)) AS by_all
+  FROM calls WHERE session_id IN (SELECT session_id FROM picked) GROUP BY session_id
+) c ON c.session_id = s.session_id
+"""
+
+
+def list_sessions(
+    reader: Reader,
+    *,
+    words: Sequence[str] = (),
+    project: str | None = None,
+    since_ms: int | None = None,
+    until_ms: int | None = None,
+    limit: int = 10,
+    cursor: str | None = None,
+    now_ms: int | None = None,
+) -> dict[str, Any]:
+    """Return sessions by their latest event, newest first.
+
+    Args:
+        reader: The index.
+        words: Each must occur in the title, the first prompt, the project's path or the id.
+        project: Part of the project's path.
+        since_ms: Only sessions with an event at or after this time.
+        until_ms: Only sessions that began before this time.
+        limit: Sessions on the page.
+        cursor: The ``next`` of the page before.
+        now_ms: The present time; the clock's when absent.
+
+    Raises:
+        UsageError: The cursor is not one of ours.
+    """
+    now = int(time.time() * 1000) if now_ms is None else now_ms
+    condition, bindings = _condition(words, project, since_ms, until_ms)
+    total = reader.value(f"SELECT count(*) FROM sessions s WHERE {condition}", bindings)  # noqa: S608
+    if cursor:
+        condition += " AND (s.last_at, s.session_id) < (:cursor_at, :cursor_id)"
+        bindings |= _parse_cursor(cursor)
+    bindings |= {"limit": limit + 1, "lag": now - 60_000}
+    rows = list(
+        reader.rows(
+            f"WITH picked AS (SELECT s.session_id FROM sessions s WHERE {condition}"  # noqa: S608
+            " ORDER BY s.last_at DESC, s.session_id DESC LIMIT :limit)"
+            f" SELECT s.*, {_COUNTS} WHERE s.session_id IN (SELECT session_id FROM picked)"
+            " ORDER BY s.last_at DESC, s.session_id DESC",
+            bindings,
+        )
+    )
+    more = len(rows) > limit
+    page = rows[:limit]
+    following = f"{page[-1]['last_at']}:{page[-1]['session_id']}" if more and page else None
+    return {"sessions": [session_view(reader, row, now) for row in page], "total": total, "next": following}
+
+
+def sessions_by_id(reader: Reader, ids: Sequence[str], now_ms: int | None = None) -> list[dict[str, Any]]:
+    """Return the rows of the given sessions, in list form; unlisted ones are left out."""
+    now = int(time.time() * 1000) if now_ms is None else now_ms
+    found = []
+    for session_id in ids:
+        row = reader.row(
+            "WITH picked AS (SELECT :id AS session_id)"
+            f" SELECT s.*, {_COUNTS} WHERE s.session_id = :id AND {_LISTED}",  # noqa: S608
+            {"id": session_id, "lag": now - 60_000},
+        )
+        if row is not None:
+            found.append(session_view(reader, row, now))
+    return found
+
+
+def get_session(reader: Reader, session_id: str, now_ms: int | None = None) -> dict[str, Any]:
+    """Return one session with its subagents.
+
+    Args:
+        reader: The index.
+        session_id: The id, or a beginning of it that fits only one session.
+        now_ms: The present time; the clock's when absent.
+
+    Raises:
+        NotFoundError: No session has this id.
+        UsageError: Several sessions begin so.
+    """
+    full = resolve_session(reader, session_id)
+    found = sessions_by_id(reader, [full], now_ms)
+    if not found:
+        raise NotFoundError(f"session {session_id} is not on record", hint="Run `wk sessions` for the list.")
+    return {"session": found[0], "agents": list(_agents(reader, full))}
+
+
+def resolve_session(reader: Reader, prefix: str) -> str:
+    """Return the whole id of the one session that begins with `prefix`.
+
+    Raises:
+        NotFoundError: No session begins so.
+        UsageError: Several do.
+    """
+    rows = list(
+        reader.rows(
+            "SELECT session_id FROM sessions s WHERE session_id >= :low AND session_id < :high"
+            f" AND {_LISTED} LIMIT 3",  # noqa: S608
+            {"low": prefix, "high": prefix + "\U0010ffff"},
+        )
+    )
+    exact = [row["session_id"] for row in rows if row["session_id"] == prefix]
+    if exact:
+        return str(exact[0])
+    if not rows or not prefix:
+        raise NotFoundError(f"session {prefix} is not on record", hint="Run `wk sessions` for the list.")
+    if len(rows) > 1:
+        raise UsageError(f"several sessions begin with {prefix}", hint="Give more of the id.")
+    return str(rows[0]["session_id"])
+
+
+def session_view(reader: Reader, row: dict[str, Any], now: int) -> dict[str, Any]:
+    """Return a session's row in the published form (`models.SessionRow`)."""
+    path = row["project_path"] or row["cwd"]
+    ended = row["ended_at"] if row["ended_at"] is not None and row["ended_at"] >= (row["last_at"] or 0) else None
+    return {
+        "session_id": row["session_id"],
+        "project": project_name(path),
+        "cwd": row["cwd"],
+        "title": row["title_custom"] or row["title_ai"] or row["title_summary"] or row["first_prompt"],
+        "started_at": rfc3339(row["started_at"]),
+        "last_at": rfc3339(row["last_at"]),
+        "ended_at": rfc3339(ended),
+        "live": ended is None and now - (row["last_at"] or 0) < LIVE_MS,
+        "prompts": row["prompts"],
+        "tool_calls": row["tool_calls"] or 0,
+        "failures": row["failures"] or 0,
+        "subagents": row["subagents"],
+        "cost_usd": dollars(row["cost_micros"]),
+        "cost_basis": None if row["cost_micros"] is None else "reported",
+        "models": words(row["models"]),
+        "git_branch": row["git_branch"],
+        "user": row["user_name"],
+        "host": row["host"],
+        "run_id": row["run_id"],
+        "version": max(words(row["versions"]), key=_version_key, default=None),
+        "permission_modes": words(row["permission_modes"]),
+        "witnesses": session_witnesses(row["seen"]),
+        "coverage": _coverage(reader, row, now),
+        "resume": resume_command(row["session_id"]),
+    }
+
+
+def _version_key(version: str) -> tuple[int, ...]:
+    return tuple(int(part) if part.isdigit() else 0 for part in version.split("."))
+
+
+def _coverage(reader: Reader, row: dict[str, Any], now: int) -> dict[str, Any]:
+    calls = row["tool_calls"] or 0
+    hooked, written = row["hook_first_at"] is not None, row["transcript_first_at"] is not None
+    if hooked and written:
+        whole = row["by_all"] or 0
+    else:
+        whole = (row["by_hook"] if hooked else row["by_transcript"]) or 0
+    return {
+        "tool_calls": calls,
+        "by_witness": {
+            "hook": (row["by_hook"] or 0) if hooked else None,
+            "transcript": (row["by_transcript"] or 0) if written else None,
+            "otel": None,
+            "proxy": None,
+        },
+        "complete": round(whole / calls, 4) if calls else None,
+        "gaps": gap_count(reader, row, now),
+    }
+
+
+def _agents(reader: Reader, session_id: str) -> Sequence[dict[str, Any]]:
+    rows = reader.rows(
+        "SELECT a.*, (SELECT count(*) FROM calls c WHERE c.session_id = a.session_id AND c.agent_id = a.agent_id)"
+        " AS tool_calls FROM subagents a WHERE a.session_id = ? ORDER BY a.started_at, a.agent_id",
+        (session_id,),
+    )
+    return [
+        {
+            "agent_id": row["agent_id"],
+            "agent_type": row["agent_type"],
+            "description": row["description"],
+            "parent_tool_use_id": row["parent_tool_use_id"],
+            "parent_agent_id": row["parent_agent_id"],
+            "started_at": rfc3339(row["started_at"]),
+            "ended_at": rfc3339(row["ended_at"] or row["last_at"]),
+            "tool_calls": row["tool_calls"],
+            "model": row["model"],
+        }
+        for row in rows
+    ]
+
+
+def _condition(
+    terms: Sequence[str], project: str | None, since_ms: int | None, until_ms: int | None
+) -> tuple[str, dict[str, Any]]:
+    parts, bindings = [_LISTED], dict[str, Any]()
+    for place, word in enumerate(terms):
+        parts.append(
+            "instr(lower(coalesce(s.title_custom, '') || ' ' || coalesce(s.title_ai, '') || ' ' ||"
+            " coalesce(s.title_summary, '') || ' ' || coalesce(s.first_prompt, '') || ' ' ||"
+            f" coalesce(s.project_path, s.cwd, '') || ' ' || s.session_id), :word{place}) > 0"
+        )
+        bindings[f"word{place}"] = word.lower()
+    if project:
+        parts.append("instr(lower(coalesce(s.project_path, s.cwd, '')), :project) > 0")
+        bindings["project"] = project.lower()
+    if since_ms is not None:
+        parts.append("s.last_at >= :since")
+        bindings["since"] = since_ms
+    if until_ms is not None:
+        parts.append("s.started_at < :until")
+        bindings["until"] = until_ms
+    return " AND ".join(parts), bindings
+
+
+def _parse_cursor(cursor: str) -> dict[str, Any]:
+    at, _, session_id = cursor.partition(":")
+    if not at.lstrip("-").isdigit() or not session_id:
+        raise UsageError("the cursor is not one of ours", hint="Take `next` of the page before.", place="cursor")
+    return {"cursor_at": int(at), "cursor_id": session_id}

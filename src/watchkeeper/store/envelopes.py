@@ -1,0 +1,141 @@
+"""What the recorder writes into ledger entries, and how it is read back.
+
+A frame of the spool becomes an entry of kind ``frame``: one JSON line with what the frame's header says, a newline,
+and the payload as it came, after redaction. Lines of a transcript become an entry of kind ``range``: where the archive
+holds them, and their digest. Whatever is in the index follows from these entries and the archive alone.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from watchkeeper.errors import FormatError
+from watchkeeper.ledger.entries import Entry
+
+FRAME = "frame"
+DAMAGE = "damage"
+RANGE = "range"
+META = "meta"
+START = "start"
+HEARTBEAT = "heartbeat"
+STOP = "stop"
+REGISTRATION = "registration"
+FINDING = "finding"
+
+
+class FrameHead(msgspec.Struct, omit_defaults=True, rename={"wall_ns": "w", "monotonic_ns": "m", "boot": "b"}):
+    """What is kept of a frame's header. Short names: there is one of these for every hook event."""
+
+    kind: int
+    wall_ns: int
+    monotonic_ns: int
+    boot: str
+    uid: int
+    pid: int
+    parent_pid: int
+    host: str
+    end: int
+    """Offset behind the frame in its segment, where following continues."""
+    flags: int = 0
+    environment: dict[str, str] = {}
+    masked: dict[str, int] = {}
+
+
+class RangeHead(msgspec.Struct, omit_defaults=True):
+    """Which lines of which transcript, and where the archive holds them."""
+
+    file_key: str
+    path: str
+    relative: str
+    generation: int
+    inode: int
+    device: int
+    first_line: int
+    line_count: int
+    start: int
+    end: int
+    size: int
+    mtime_ns: int
+    head_digest: str
+    digest: str
+    pack: str
+    position: int
+    skipped: list[tuple[int, str]] = []
+    masked: dict[str, int] = {}
+
+
+class MetaHead(msgspec.Struct):
+    """The sidecar of a subagent's transcript."""
+
+    relative: str
+    session_id: str | None
+    agent_id: str
+    body: dict[str, Any]
+
+
+_encode = msgspec.json.Encoder().encode
+_decode_frame = msgspec.json.Decoder(FrameHead).decode
+_decode_range = msgspec.json.Decoder(RangeHead).decode
+_decode_meta = msgspec.json.Decoder(MetaHead).decode
+decode_any = msgspec.json.Decoder().decode
+
+
+def frame_entry(source: str, head: FrameHead, payload: bytes) -> Entry:
+    """Return the entry for one frame."""
+    return Entry(FRAME, source, head.wall_ns // 1_000_000, _encode(head) + b"\n" + payload)
+
+
+def read_frame(payload: bytes, place: str) -> tuple[FrameHead, bytes]:
+    """Return header and payload of a frame entry.
+
+    Raises:
+        FormatError: The entry is not what this module writes.
+    """
+    head, newline, body = payload.partition(b"\n")
+    if not newline:
+        raise FormatError("a frame entry has no header", place=place)
+    try:
+        return _decode_frame(head), body
+    except msgspec.DecodeError as error:
+        raise FormatError("a frame entry cannot be decoded", why=str(error), place=place) from error
+
+
+def range_entry(source: str, at: int, head: RangeHead) -> Entry:
+    """Return the entry for one archived range of a transcript."""
+    return Entry(RANGE, source, at, _encode(head))
+
+
+def read_range(payload: bytes, place: str) -> RangeHead:
+    """Return the content of a range entry.
+
+    Raises:
+        FormatError: The entry is not what this module writes.
+    """
+    try:
+        return _decode_range(payload)
+    except msgspec.DecodeError as error:
+        raise FormatError("a range entry cannot be decoded", why=str(error), place=place) from error
+
+
+def meta_entry(source: str, at: int, head: MetaHead) -> Entry:
+    """Return the entry for a subagent's sidecar file."""
+    return Entry(META, source, at, _encode(head))
+
+
+def read_meta(payload: bytes, place: str) -> MetaHead:
+    """Return the content of a sidecar entry.
+
+    Raises:
+        FormatError: The entry is not what this module writes.
+    """
+    try:
+        return _decode_meta(payload)
+    except msgspec.DecodeError as error:
+        raise FormatError("a sidecar entry cannot be decoded", why=str(error), place=place) from error
+
+
+def note_entry(kind: str, source: str, at: int, body: dict[str, Any]) -> Entry:
+    """Return an entry about the recorder itself: start, heartbeat, stop, registration, finding, damage."""
+    return Entry(kind, source, at, _encode(body))

@@ -1,0 +1,191 @@
+"""Reads ledger entries as facts. A pure function of the entry and the archived bytes, so a replay gives the same.
+
+The recorder calls it for what it has just appended, and the rebuild for everything from the first entry on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+from typing import Any
+
+
+from watchkeeper.events.merge import Facts
+from watchkeeper.ledger.entries import Entry
+from watchkeeper.sources.claude_code.hooks import HookEvent, map_hook
+from watchkeeper.sources.claude_code.lines import Skip, decode, split_lines
+from watchkeeper.sources.claude_code.transcripts import TranscriptLine, map_line, map_meta
+from watchkeeper.store import envelopes
+from watchkeeper.store.rows import FileRow, RangeRow
+
+KIND_EVENT, KIND_DECISION, KIND_SYNTHETIC, KIND_HTTP = 1, 2, 3, 4
+
+
+@dataclass
+class Interpretation:
+    """What some entries say: facts, and the positions and places that the index keeps."""
+
+    facts: list[Facts] = field(default_factory=list)
+    sources: list[tuple[str, int]] = field(default_factory=list)
+    masked: list[tuple[str, str, int]] = field(default_factory=list)
+    ranges: list[RangeRow] = field(default_factory=list)
+    files: list[FileRow] = field(default_factory=list)
+    skipped: list[tuple[str, int, str]] = field(default_factory=list)
+    spool: dict[str, int] = field(default_factory=dict)
+    """Per segment the offset up to which it is on record."""
+    lines: int = 0
+    observations: int = 0
+
+
+ReadArchive = Callable[[str, int], bytes]
+
+
+def interpret(seq: int, entry: Entry, read_archive: ReadArchive, into: Interpretation) -> None:
+    """Add to `into` what one ledger entry says.
+
+    Args:
+        seq: The entry's sequence number.
+        entry: The entry; one whose payload was erased says nothing.
+        read_archive: Returns the archived bytes at (pack, position).
+        into: Collects the result.
+
+    Raises:
+        FormatError: The entry or the archived range is damaged.
+    """
+    if not entry.payload:
+        return
+    if entry.kind == envelopes.FRAME:
+        _frame(seq, entry, into)
+    elif entry.kind == envelopes.RANGE:
+        head = envelopes.read_range(entry.payload, entry.source)
+        _range(seq, head, read_archive(head.pack, head.position), into)
+    elif entry.kind == envelopes.META:
+        head_of_meta = envelopes.read_meta(entry.payload, entry.source)
+        into.facts.extend(
+            map_meta(entry.source, head_of_meta.agent_id, head_of_meta.session_id, head_of_meta.body)
+        )
+        into.observations += 1
+    elif entry.kind == envelopes.DAMAGE:
+        _damage(entry, into)
+    elif entry.kind == envelopes.FINDING:
+        _finding(entry, into)
+
+
+def _frame(seq: int, entry: Entry, into: Interpretation) -> None:
+    head, payload = envelopes.read_frame(entry.payload, entry.source)
+    into.sources.append((entry.source, seq))
+    into.masked.extend((entry.source, rule, hits) for rule, hits in head.masked.items())
+    _advance(into, entry.source, head.end)
+    into.observations += 1
+    body = _object(payload)
+    if head.kind == KIND_DECISION:
+        into.facts.extend(_decision(entry, body))
+        return
+    if body is None:
+        into.skipped.append((entry.source, 0, "the hook's payload is not a JSON object"))
+        return
+    event = HookEvent(
+        source=entry.source,
+        at=head.wall_ns // 1_000_000,
+        body=body,
+        environment=head.environment,
+        host=head.host or None,
+        synthetic=head.kind == KIND_SYNTHETIC,
+    )
+    into.facts.extend(map_hook(event))
+
+
+def _advance(into: Interpretation, source: str, end: int) -> None:
+    segment = source.split(":")[1]
+    into.spool[segment] = max(end, into.spool.get(segment, 0))
+
+
+def _object(payload: bytes) -> dict[str, Any] | None:
+    body = decode(payload)
+    return body if isinstance(body, dict) else None
+
+
+def _decision(entry: Entry, body: dict[str, Any] | None) -> list[Facts]:
+    if not body or not isinstance(body.get("of"), str):
+        return []
+    values = {"at": entry.at, "verdict": body.get("verdict"), "latency_us": body.get("latency_us")}
+    return [Facts("decision", body["of"], "hook", 0, entry.at, values)]
+
+
+def _range(seq: int, head: envelopes.RangeHead, data: bytes, into: Interpretation) -> None:
+    session, agent = hints(head.relative)
+    into.ranges.append(
+        RangeRow(
+            head.file_key, head.generation, head.first_line, head.line_count, head.pack, head.position, seq
+        )
+    )
+    into.files.append(
+        FileRow(
+            file_key=head.file_key,
+            path=head.path,
+            relative=head.relative,
+            generation=head.generation,
+            inode=head.inode,
+            device=head.device,
+            position=head.end,
+            lines=head.first_line + head.line_count,
+            head_digest=head.head_digest,
+            size=head.size,
+            mtime_ns=head.mtime_ns,
+        )
+    )
+    place = line_source(head.file_key, head.generation, 0)[:-1]
+    into.masked.extend((f"{place}{head.first_line}+", rule, hits) for rule, hits in head.masked.items())
+    into.skipped.extend((head.relative, number, reason) for number, reason in head.skipped)
+    for number, line in split_lines(data, head.first_line):
+        into.lines += 1
+        body = decode(line)
+        if isinstance(body, Skip):
+            if body.reason != "blank":
+                into.skipped.append((head.relative, number, body.reason))
+            continue
+        into.observations += 1
+        into.facts.extend(
+            map_line(
+                TranscriptLine(
+                    source=f"{place}{number}", number=number, body=body, session_hint=session, agent_hint=agent
+                )
+            )
+        )
+
+
+def line_source(file_key: str, generation: int, number: int) -> str:
+    """Return the identity of one transcript line."""
+    return f"transcript:{file_key}:{generation}:{number}"
+
+
+def hints(relative: str) -> tuple[str | None, str | None]:
+    """Return the session and the subagent that a transcript's place below ``projects`` names."""
+    path = PurePosixPath(relative)
+    stem = path.name.removesuffix(".jsonl").removesuffix(".meta.json")
+    if not stem.startswith("agent-"):
+        return stem, None
+    session = path.parts[1] if len(path.parts) > 2 else None
+    return session, stem.removeprefix("agent-")
+
+
+def _damage(entry: Entry, into: Interpretation) -> None:
+    body = envelopes.decode_any(entry.payload)
+    segment, end = body.get("segment"), body.get("end")
+    if isinstance(segment, str) and isinstance(end, int):
+        into.spool[segment] = max(end, into.spool.get(segment, 0))
+    into.skipped.append((entry.source, 0, str(body.get("reason"))))
+    values = {
+        "at": entry.at,
+        "rule": "spool_damage",
+        "severity": "high",
+        "what": f"{body.get('length')} bytes of the spool were no frame ({body.get('reason')}); what they held is lost.",
+    }
+    into.facts.append(Facts("finding", entry.source, "hook", 0, entry.at, values))
+
+
+def _finding(entry: Entry, into: Interpretation) -> None:
+    body = envelopes.decode_any(entry.payload)
+    values = {name: body.get(name) for name in ("session_id", "tool_use_id", "rule", "severity", "what")}
+    into.facts.append(Facts("finding", entry.source, "hook", 0, entry.at, values | {"at": entry.at}))

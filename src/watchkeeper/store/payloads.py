@@ -1,0 +1,92 @@
+"""Fetches the payloads that refs point to, from ledger and archive.
+
+A ref is ``[source, path, size]``. A source of the spool is found by its ledger entry, a line of a transcript by the
+archived range that holds it.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+from watchkeeper.archive.store import ArchiveReader
+from watchkeeper.errors import NotFoundError
+from watchkeeper.ledger.reader import LedgerReader
+from watchkeeper.sources.claude_code.lines import Skip, decode, split_lines
+from watchkeeper.store.envelopes import read_frame
+from watchkeeper.store.sqlite.reading import Reader
+
+
+class Payloads:
+    """Resolves refs for one reader; decoded observations are kept while it lives."""
+
+    def __init__(self, reader: Reader) -> None:
+        self.reader = reader
+        self._ledger = LedgerReader(reader.places.ledger)
+        self._archive = ArchiveReader(reader.places.archive)
+        self._observation = lru_cache(maxsize=64)(self._load)
+
+    def resolve(self, ref: list[Any] | None) -> Any:
+        """Return the payload that a ref points to; ``None`` for no ref.
+
+        Raises:
+            NotFoundError: The record no longer holds it.
+        """
+        if ref is None:
+            return None
+        source, path, _size = ref
+        value = self._observation(source)
+        for step in path:
+            try:
+                value = value[step]
+            except (KeyError, IndexError, TypeError):
+                raise NotFoundError("the payload is not where its reference says", place=f"{source} {path}") from None
+        return value
+
+    def ledger_seq(self, source: str) -> int | None:
+        """Return the ledger entry that an observation came by, or ``None`` when it is not on record."""
+        if source.startswith("transcript:"):
+            row = self._range_of(source)
+            return None if row is None else int(row["seq"])
+        seq = self.reader.value("SELECT seq FROM sources WHERE source = ?", (source,))
+        return None if seq is None else int(seq)
+
+    def masked(self, source: str) -> dict[str, int]:
+        """Return how many secrets of which rule were masked in an observation of the spool."""
+        rows = self.reader.rows("SELECT rule, hits FROM masked WHERE source = ?", (source,))
+        return {row["rule"]: row["hits"] for row in rows}
+
+    def _load(self, source: str) -> Any:
+        if source.startswith("transcript:"):
+            return self._line(source)
+        seq = self.ledger_seq(source)
+        if seq is None:
+            raise NotFoundError("the observation is not on record", place=source)
+        entry = self._ledger.get(seq)
+        if not entry.payload:
+            raise NotFoundError("the payload was erased", place=source)
+        _, body = read_frame(entry.payload, source)
+        return decode(body)
+
+    def _line(self, source: str) -> Any:
+        row = self._range_of(source)
+        if row is None:
+            raise NotFoundError("the transcript line is not on record", place=source)
+        number = int(source.rsplit(":", 1)[1])
+        data = self._archive.get(row["pack"], row["position"])
+        for current, line in split_lines(data, row["first_line"]):
+            if current == number:
+                body = decode(line)
+                return None if isinstance(body, Skip) else body
+        raise NotFoundError("the transcript line is not in its archived range", place=source)
+
+    def _range_of(self, source: str) -> dict[str, Any] | None:
+        _, file_key, generation, number = source.split(":")
+        row = self.reader.row(
+            "SELECT first_line, line_count, pack, position, seq FROM ranges"
+            " WHERE file_key = ? AND generation = ? AND first_line <= ? ORDER BY first_line DESC LIMIT 1",
+            (file_key, int(generation), int(number)),
+        )
+        if row is None or int(number) >= row["first_line"] + row["line_count"]:
+            return None
+        return row

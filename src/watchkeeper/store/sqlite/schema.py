@@ -1,0 +1,72 @@
+"""The database file: tables, version, and how a connection is opened.
+
+The index can be made anew from ledger and archive at any time, so a file of another version is rebuilt, not patched.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import apsw
+
+from watchkeeper.store.tables import TABLES
+
+SCHEMA_VERSION = 1
+
+_OWN_TABLES = """
+CREATE TABLE facts (entity INTEGER, key TEXT, state BLOB, PRIMARY KEY (entity, key)) WITHOUT ROWID;
+CREATE TABLE sources (source TEXT PRIMARY KEY, seq INTEGER) WITHOUT ROWID;
+CREATE TABLE files (
+    file_key TEXT PRIMARY KEY, path TEXT, relative TEXT, generation INTEGER, inode INTEGER, device INTEGER,
+    position INTEGER, lines INTEGER, head_digest TEXT, size INTEGER, mtime_ns INTEGER
+) WITHOUT ROWID;
+CREATE TABLE ranges (
+    file_key TEXT, generation INTEGER, first_line INTEGER, line_count INTEGER, pack TEXT, position INTEGER,
+    seq INTEGER, PRIMARY KEY (file_key, generation, first_line)
+) WITHOUT ROWID;
+CREATE TABLE skipped (
+    file TEXT, line INTEGER, reason TEXT, PRIMARY KEY (file, line, reason)
+) WITHOUT ROWID;
+CREATE TABLE masked (source TEXT, rule TEXT, hits INTEGER, PRIMARY KEY (source, rule)) WITHOUT ROWID;
+CREATE TABLE meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
+"""
+
+
+def ddl() -> str:
+    """Return the statements that create every table of the index."""
+    return _OWN_TABLES + "\n".join(table.ddl for table in TABLES.values()) + f"\nPRAGMA user_version = {SCHEMA_VERSION};"
+
+
+def version_of(connection: apsw.Connection) -> int:
+    """Return the schema version of an open database; 0 for an empty one."""
+    return int(connection.pragma("user_version"))
+
+
+def connect_for_writing(path: Path) -> apsw.Connection:
+    """Open the database for the one writer, creating it owner-only where it is missing."""
+    if not path.exists():
+        path.touch(mode=0o600)
+    connection = apsw.Connection(str(path))
+    connection.set_busy_timeout(5000)
+    connection.pragma("journal_mode", "wal")
+    connection.pragma("synchronous", "normal")
+    connection.pragma("wal_autocheckpoint", 4000)
+    connection.pragma("cache_size", -16000)
+    connection.pragma("journal_size_limit", 64 << 20)
+    return connection
+
+
+def connect_for_reading(path: Path) -> apsw.Connection:
+    """Open the database for queries only; an absent or empty one gives an empty index in memory."""
+    if path.exists() and path.stat().st_size:
+        flags = apsw.SQLITE_OPEN_READWRITE
+        connection = apsw.Connection(str(path), flags=flags)
+        connection.set_busy_timeout(2000)
+        connection.pragma("query_only", 1)
+        connection.pragma("cache_size", -8000)
+        if version_of(connection) == SCHEMA_VERSION:
+            return connection
+        connection.close()
+    connection = apsw.Connection(":memory:")
+    connection.execute(ddl())
+    return connection

@@ -1,0 +1,207 @@
+"""The one writer of the index: merges facts, derives rows, and moves the positions, all in one transaction.
+
+What is in the database always equals what its facts say, and the ledger position is part of the same transaction, so
+a crash at any point leaves the index a prefix of the ledger.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import apsw
+
+from watchkeeper.errors import FormatError
+from watchkeeper.events.entities import ENTITIES
+from watchkeeper.events.merge import Facts, State, decode_state, encode_state, join, lift
+from watchkeeper.store.rows import FileRow, RangeRow
+from watchkeeper.store.sqlite.schema import SCHEMA_VERSION, connect_for_writing, ddl, version_of
+from watchkeeper.store.tables import ENTITY_NUMBERS, PROJECTIONS, TABLES
+
+_CACHE_LIMIT = 20_000
+
+
+@dataclass
+class Changes:
+    """What a batch changed, for those who show it live."""
+
+    sessions: set[str] = field(default_factory=set)
+    calls: set[str] = field(default_factory=set)
+
+    def update(self, other: Changes) -> None:
+        """Add another batch's changes."""
+        self.sessions |= other.sessions
+        self.calls |= other.calls
+
+
+class Store:
+    """The index, opened for writing. The caller holds the writer lock.
+
+    Raises:
+        FormatError: The file is not a database, or one of another version; `wk rebuild` makes it anew.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            self.connection = connect_for_writing(path)
+            version = version_of(self.connection)
+        except (apsw.NotADBError, apsw.CorruptError) as error:
+            raise FormatError(
+                "the index is not a database", why=str(error), hint="Run `wk rebuild`.", place=str(path)
+            ) from error
+        if version == 0:
+            with self.connection:
+                self.connection.execute(ddl())
+        elif version != SCHEMA_VERSION:
+            self.connection.close()
+            raise FormatError(
+                f"the index has version {version}, this program writes {SCHEMA_VERSION}",
+                hint="Run `wk rebuild`.",
+                place=str(path),
+            )
+        self._cache: OrderedDict[tuple[str, str], State] = OrderedDict()
+
+    def close(self) -> None:
+        """Close the database."""
+        self.connection.close()
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Run one transaction; on any error nothing of it remains, in the file or in the cache."""
+        self.connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self._cache.clear()
+            self.connection.execute("ROLLBACK")
+            raise
+        self.connection.execute("COMMIT")
+
+    def merge(self, facts: Iterable[Facts]) -> Changes:
+        """Merge facts and rewrite the rows that follow from them. To be called within a transaction."""
+        deltas: dict[tuple[str, str], State] = {}
+        for item in facts:
+            fields = ENTITIES[item.entity]
+            state = lift(item, fields)
+            known = deltas.get((item.entity, item.key))
+            deltas[(item.entity, item.key)] = state if known is None else join(known, state, fields)
+        changes = Changes()
+        states: list[tuple[int, str, bytes]] = []
+        rows: dict[str, list[tuple[Any, ...]]] = {}
+        gone: dict[str, list[tuple[str]]] = {}
+        for (entity, key), delta in deltas.items():
+            state = self._state(entity, key)
+            before = encode_state(state) if state else b""
+            after = encode_state(join(state, delta, ENTITIES[entity]))
+            if after == before:
+                continue
+            states.append((ENTITY_NUMBERS[entity], key, after))
+            for table, row in PROJECTIONS[entity](key, state).items():
+                if row is None:
+                    gone.setdefault(table, []).append((key,))
+                else:
+                    rows.setdefault(table, []).append(TABLES[table].bind(row))
+            _note(changes, entity, key, state)
+        self._write(states, rows, gone)
+        return changes
+
+    def _write(
+        self,
+        states: list[tuple[int, str, bytes]],
+        rows: dict[str, list[tuple[Any, ...]]],
+        gone: dict[str, list[tuple[str]]],
+    ) -> None:
+        execute = self.connection.executemany
+        execute("INSERT OR REPLACE INTO facts (entity, key, state) VALUES (?, ?, ?)", states)
+        for table, bindings in rows.items():
+            execute(TABLES[table].upsert, bindings)
+        for table, keys in gone.items():
+            execute(f"DELETE FROM {table} WHERE {TABLES[table].key} = ?", keys)  # noqa: S608
+
+    def _state(self, entity: str, key: str) -> State:
+        place = (entity, key)
+        state = self._cache.get(place)
+        if state is None:
+            state = {}
+            query = "SELECT state FROM facts WHERE entity = ? AND key = ?"
+            for (data,) in self.connection.execute(query, (ENTITY_NUMBERS[entity], key)):
+                state = decode_state(data)
+            self._cache[place] = state
+            if len(self._cache) > _CACHE_LIMIT:
+                self._cache.popitem(last=False)
+        else:
+            self._cache.move_to_end(place)
+        return state
+
+    def known_source(self, source: str) -> bool:
+        """Tell whether an observation of the spool is on record already."""
+        return any(True for _ in self.connection.execute("SELECT 1 FROM sources WHERE source = ?", (source,)))
+
+    def put_sources(self, sources: Iterable[tuple[str, int]]) -> None:
+        """Remember in which ledger entry each observation of the spool is."""
+        self.connection.executemany("INSERT OR REPLACE INTO sources VALUES (?, ?)", sources)
+
+    def put_masked(self, masked: Iterable[tuple[str, str, int]]) -> None:
+        """Remember how many secrets of which rule were masked in an observation."""
+        self.connection.executemany("INSERT OR REPLACE INTO masked VALUES (?, ?, ?)", masked)
+
+    def put_range(self, row: RangeRow) -> None:
+        """Remember where the archive holds a range of lines."""
+        self.connection.execute(
+            "INSERT OR REPLACE INTO ranges VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (row.file_key, row.generation, row.first_line, row.line_count, row.pack, row.position, row.seq),
+        )
+
+    def put_file(self, row: FileRow) -> None:
+        """Remember how far a transcript file is on record."""
+        self.connection.execute(
+            "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                row.file_key,
+                row.path,
+                row.relative,
+                row.generation,
+                row.inode,
+                row.device,
+                row.position,
+                row.lines,
+                row.head_digest,
+                row.size,
+                row.mtime_ns,
+            ),
+        )
+
+    def files(self) -> Iterator[FileRow]:
+        """Yield every transcript file on record."""
+        for row in self.connection.execute("SELECT * FROM files"):
+            yield FileRow(*row)
+
+    def put_skipped(self, rows: Iterable[tuple[str, int, str]]) -> None:
+        """Remember the lines that could not be read, with their reasons."""
+        self.connection.executemany("INSERT OR REPLACE INTO skipped VALUES (?, ?, ?)", rows)
+
+    def get_meta(self, name: str, default: Any = None) -> Any:
+        """Return a stored position or mark."""
+        for (value,) in self.connection.execute("SELECT value FROM meta WHERE name = ?", (name,)):
+            return value
+        return default
+
+    def put_meta(self, name: str, value: Any) -> None:
+        """Store a position or mark."""
+        self.connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (name, value))
+
+
+def _note(changes: Changes, entity: str, key: str, state: State) -> None:
+    if entity == "session":
+        changes.sessions.add(key)
+        return
+    tagged = state.get("session_id")
+    if tagged:
+        changes.sessions.add(tagged[2])
+    if entity == "call":
+        changes.calls.add(key)

@@ -1,0 +1,337 @@
+"""The projections: which table shows which entity, and how a merged state becomes its rows.
+
+The tables are narrow; payloads stay in the ledger and the archive and are found through the refs in the state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from watchkeeper.events.derive import Row, derive_call, values_of
+from watchkeeper.events.merge import State
+
+_json = msgspec.json.Encoder(order="deterministic").encode
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """One projection: its key column, its columns with their SQL types, and its indexes."""
+
+    name: str
+    key: str
+    columns: dict[str, str]
+    indexes: tuple[tuple[str, ...], ...] = ()
+
+    @property
+    def ddl(self) -> str:
+        """The statements that create the table and its indexes."""
+        columns = ", ".join(f"{name} {kind}" for name, kind in self.columns.items())
+        lines = [f"CREATE TABLE {self.name} ({self.key} TEXT PRIMARY KEY, {columns}) WITHOUT ROWID;"]
+        for names in self.indexes:
+            lines.append(f"CREATE INDEX {self.name}_by_{'_'.join(names)} ON {self.name} ({', '.join(names)});")
+        return "\n".join(lines)
+
+    @property
+    def upsert(self) -> str:
+        """The statement that writes one row, all columns bound by place."""
+        names = (self.key, *self.columns)
+        marks = ", ".join("?" for _ in names)
+        return f"INSERT OR REPLACE INTO {self.name} ({', '.join(names)}) VALUES ({marks})"
+
+    def bind(self, row: Row) -> tuple[Any, ...]:
+        """Return the row's values in the order of `upsert`; lists and objects as JSON text."""
+        return tuple(_bindable(row[name]) for name in (self.key, *self.columns))
+
+
+def _bindable(value: Any) -> Any:
+    if isinstance(value, list | dict):
+        return _json(value).decode()
+    return value
+
+
+TABLES: dict[str, Table] = {
+    table.name: table
+    for table in (
+        Table(
+            "sessions",
+            "session_id",
+            {
+                "started_at": "INTEGER",
+                "last_at": "INTEGER",
+                "ended_at": "INTEGER",
+                "end_reason": "TEXT",
+                "start_sources": "TEXT",
+                "project_path": "TEXT",
+                "cwd": "TEXT",
+                "git_branch": "TEXT",
+                "versions": "TEXT",
+                "models": "TEXT",
+                "permission_modes": "TEXT",
+                "entrypoint": "TEXT",
+                "user_name": "TEXT",
+                "user_email": "TEXT",
+                "host": "TEXT",
+                "run_id": "TEXT",
+                "title_custom": "TEXT",
+                "title_ai": "TEXT",
+                "title_summary": "TEXT",
+                "first_prompt": "TEXT",
+                "cost_micros": "INTEGER",
+                "cost_incomplete": "INTEGER",
+                "forked_from": "TEXT",
+                "hook_first_at": "INTEGER",
+                "hook_last_at": "INTEGER",
+                "transcript_first_at": "INTEGER",
+                "transcript_last_at": "INTEGER",
+                "synthetic": "INTEGER",
+                "seen": "INTEGER",
+            },
+            (("last_at",),),
+        ),
+        Table(
+            "prompts",
+            "prompt_key",
+            {
+                "session_id": "TEXT",
+                "prompt_id": "TEXT",
+                "at": "INTEGER",
+                "text": "TEXT",
+                "origin": "TEXT",
+                "slash_command": "TEXT",
+                "slash_arguments": "TEXT",
+                "framework_command": "TEXT",
+                "persona": "TEXT",
+                "flags": "TEXT",
+                "seen": "INTEGER",
+            },
+            (("session_id", "at"),),
+        ),
+        Table(
+            "calls",
+            "tool_use_id",
+            {
+                "session_id": "TEXT",
+                "prompt_id": "TEXT",
+                "agent_id": "TEXT",
+                "message_id": "TEXT",
+                "tool": "TEXT",
+                "mcp_server": "TEXT",
+                "subject": "TEXT",
+                "signature": "TEXT",
+                "cwd": "TEXT",
+                "started_at": "INTEGER",
+                "ended_at": "INTEGER",
+                "pre_at": "INTEGER",
+                "duration_ms": "INTEGER",
+                "duration_basis": "TEXT",
+                "outcome": "TEXT",
+                "outcome_by": "TEXT",
+                "permission_mode": "TEXT",
+                "failed": "INTEGER",
+                "background": "INTEGER",
+                "exit_code": "INTEGER",
+                "error": "TEXT",
+                "lines_added": "INTEGER",
+                "lines_removed": "INTEGER",
+                "seen": "INTEGER",
+                "contradicted": "INTEGER",
+            },
+            (("session_id", "started_at"), ("started_at",)),
+        ),
+        Table(
+            "requests",
+            "request_key",
+            {
+                "session_id": "TEXT",
+                "agent_id": "TEXT",
+                "request_id": "TEXT",
+                "at": "INTEGER",
+                "last_at": "INTEGER",
+                "model": "TEXT",
+                "input_tokens": "INTEGER",
+                "output_tokens": "INTEGER",
+                "cache_write_tokens": "INTEGER",
+                "cache_write_5m_tokens": "INTEGER",
+                "cache_write_1h_tokens": "INTEGER",
+                "cache_read_tokens": "INTEGER",
+                "web_searches": "INTEGER",
+                "cost_micros": "INTEGER",
+                "service_tier": "TEXT",
+                "speed": "TEXT",
+                "region": "TEXT",
+                "stop_reason": "TEXT",
+                "sidechain": "INTEGER",
+                "synthetic": "INTEGER",
+                "replay": "INTEGER",
+            },
+            (("session_id", "at"), ("at",)),
+        ),
+        Table(
+            "messages",
+            "message_key",
+            {
+                "session_id": "TEXT",
+                "agent_id": "TEXT",
+                "message_id": "TEXT",
+                "at": "INTEGER",
+                "role": "TEXT",
+                "kind": "TEXT",
+                "text": "TEXT",
+            },
+            (("session_id", "at"), ("message_id",)),
+        ),
+        Table(
+            "events",
+            "event_key",
+            {
+                "session_id": "TEXT",
+                "agent_id": "TEXT",
+                "prompt_id": "TEXT",
+                "at": "INTEGER",
+                "name": "TEXT",
+                "known": "INTEGER",
+                "text": "TEXT",
+                "data": "TEXT",
+                "seen": "INTEGER",
+            },
+            (("session_id", "at"), ("known", "name")),
+        ),
+        Table(
+            "subagents",
+            "agent_id",
+            {
+                "session_id": "TEXT",
+                "agent_type": "TEXT",
+                "description": "TEXT",
+                "parent_tool_use_id": "TEXT",
+                "parent_agent_id": "TEXT",
+                "started_at": "INTEGER",
+                "ended_at": "INTEGER",
+                "last_at": "INTEGER",
+                "model": "TEXT",
+                "last_message": "TEXT",
+                "seen": "INTEGER",
+            },
+            (("session_id",),),
+        ),
+        Table(
+            "permissions",
+            "permission_key",
+            {
+                "session_id": "TEXT",
+                "agent_id": "TEXT",
+                "prompt_id": "TEXT",
+                "at": "INTEGER",
+                "tool": "TEXT",
+                "signature": "TEXT",
+            },
+            (("session_id", "at"),),
+        ),
+        Table(
+            "decisions",
+            "decision_key",
+            {"at": "INTEGER", "verdict": "TEXT", "latency_us": "INTEGER"},
+            (("at",),),
+        ),
+        Table(
+            "file_operations",
+            "tool_use_id",
+            {
+                "session_id": "TEXT",
+                "at": "INTEGER",
+                "kind": "TEXT",
+                "path": "TEXT",
+                "size": "INTEGER",
+                "duration_ms": "INTEGER",
+                "lines_added": "INTEGER",
+                "lines_removed": "INTEGER",
+                "done": "INTEGER",
+            },
+            (("session_id", "at"), ("path",)),
+        ),
+        Table(
+            "git_operations",
+            "tool_use_id",
+            {
+                "session_id": "TEXT",
+                "at": "INTEGER",
+                "operation": "TEXT",
+                "command": "TEXT",
+                "branch": "TEXT",
+                "commit_id": "TEXT",
+                "files_changed": "INTEGER",
+                "insertions": "INTEGER",
+                "deletions": "INTEGER",
+                "done": "INTEGER",
+            },
+            (("session_id", "at"),),
+        ),
+        Table(
+            "errors",
+            "error_key",
+            {
+                "tool_use_id": "TEXT",
+                "session_id": "TEXT",
+                "at": "INTEGER",
+                "tool": "TEXT",
+                "kind": "TEXT",
+                "message": "TEXT",
+                "exit_code": "INTEGER",
+            },
+            (("session_id", "at"),),
+        ),
+        Table(
+            "findings",
+            "finding_key",
+            {
+                "session_id": "TEXT",
+                "tool_use_id": "TEXT",
+                "at": "INTEGER",
+                "rule": "TEXT",
+                "severity": "TEXT",
+                "what": "TEXT",
+            },
+            (("session_id", "at"),),
+        ),
+    )
+}
+
+ENTITY_NUMBERS: dict[str, int] = {
+    "session": 1,
+    "prompt": 2,
+    "call": 3,
+    "request": 4,
+    "message": 5,
+    "event": 6,
+    "subagent": 7,
+    "permission": 8,
+    "decision": 9,
+    "finding": 10,
+}
+"""Numbers under which the store keeps entities; never reused."""
+
+
+def _plain(table: str, entity: str) -> Callable[[str, State], dict[str, Row | None]]:
+    def rows(key: str, state: State) -> dict[str, Row | None]:
+        return {table: {TABLES[table].key: key, **values_of(entity, state)}}
+
+    return rows
+
+
+PROJECTIONS: dict[str, Callable[[str, State], dict[str, Row | None]]] = {
+    "session": _plain("sessions", "session"),
+    "prompt": _plain("prompts", "prompt"),
+    "call": derive_call,
+    "request": _plain("requests", "request"),
+    "message": _plain("messages", "message"),
+    "event": _plain("events", "event"),
+    "subagent": _plain("subagents", "subagent"),
+    "permission": _plain("permissions", "permission"),
+    "decision": _plain("decisions", "decision"),
+    "finding": _plain("findings", "finding"),
+}
+"""For each entity the rows that follow from its state; ``None`` for a table means that a row there must go."""
