@@ -13,11 +13,12 @@ from watchkeeper.errors import DaemonError
 from watchkeeper.queries import models
 from watchkeeper.queries.calls import get_call
 from watchkeeper.queries.coverage import coverage
-from watchkeeper.queries.sessions import get_session, list_sessions, sessions_by_id
+from watchkeeper.queries.sessions import get_session, list_sessions, resolve_session, sessions_by_id
 from watchkeeper.queries.status import counts
-from watchkeeper.queries.timeline import timeline, timeline_items_for
+from watchkeeper.queries.timeline import timeline
 from watchkeeper.server.readers import Readers
 from watchkeeper.server.recorder_link import RecorderLink
+from watchkeeper.server.watched import WatchedTimelines
 from watchkeeper.settings import Places
 from watchkeeper.store.sqlite.reading import Reader
 
@@ -51,6 +52,7 @@ class Answers:
         self._readers = Readers(places, READ_THREADS, "read")
         # Of its own, so that a slow question does not delay what browsers watch.
         self._live_readers = Readers(places, 1, "live")
+        self._watched = WatchedTimelines()
 
     def close(self) -> None:
         """Close the connections to the store."""
@@ -75,9 +77,11 @@ class Answers:
         Raises:
             NotFoundError: No such session.
         """
-        return await self._encoded(
-            models.Timeline, lambda reader: timeline(reader, session_id, cursor=cursor, limit=limit)
-        )
+
+        def query(reader: Reader) -> dict[str, Any]:
+            return timeline(reader, resolve_session(reader, session_id), cursor=cursor, limit=limit)
+
+        return await self._encoded(models.Timeline, query)
 
     async def call(self, tool_use_id: str) -> bytes:
         """Return a `CallDetail`.
@@ -93,7 +97,11 @@ class Answers:
         Raises:
             NotFoundError: No such session.
         """
-        return await self._encoded(models.CoverageReport, lambda reader: coverage(reader, session_id))
+
+        def query(reader: Reader) -> dict[str, Any]:
+            return coverage(reader, resolve_session(reader, session_id) if session_id else None)
+
+        return await self._encoded(models.CoverageReport, query)
 
     async def status(self) -> bytes:
         """Return a `Status`."""
@@ -128,9 +136,17 @@ class Answers:
         """Return a live message with the rows of sessions; ``None`` when none of them is on record."""
         return await self._live_readers.run(lambda reader: _sessions_message(reader, session_ids))
 
-    async def changed_items(self, session_id: str, tool_use_ids: list[str]) -> bytes | None:
-        """Return a live message with what is new in a session's timeline; ``None`` when nothing is."""
-        return await self._live_readers.run(lambda reader: _items_message(reader, session_id, tool_use_ids))
+    async def watch(self, session_id: str) -> None:
+        """Take note of a session's timeline as it is now; `changed_items` tells what differs from then on."""
+        await self._live_readers.run(lambda reader: self._watched.start(reader, session_id))
+
+    async def unwatch(self, session_id: str) -> None:
+        """Forget a session that nobody watches any more."""
+        await self._live_readers.run(lambda _: self._watched.stop(session_id))
+
+    async def changed_items(self, session_id: str) -> bytes | None:
+        """Return a live message with what is new in a watched timeline; ``None`` when nothing is."""
+        return await self._live_readers.run(lambda reader: _items_message(reader, session_id, self._watched))
 
     async def _encoded(self, kind: type[msgspec.Struct], query: Callable[[Reader], dict[str, Any]]) -> bytes:
         return await self._readers.run(
@@ -163,8 +179,8 @@ def _sessions_message(reader: Reader, session_ids: list[str]) -> bytes | None:
     return msgspec.json.encode(models.LiveMessage(type="sessions", sessions=sessions))
 
 
-def _items_message(reader: Reader, session_id: str, tool_use_ids: list[str]) -> bytes | None:
-    items = timeline_items_for(reader, session_id, tool_use_ids)
+def _items_message(reader: Reader, session_id: str, watched: WatchedTimelines) -> bytes | None:
+    items = watched.changes(reader, session_id)
     if not items:
         return None
     converted = msgspec.convert(items, list[models.TimelineItem])

@@ -22,12 +22,10 @@ class HookIntake:
 
     Args:
         places: The home.
-        segment_bytes: The size at which a segment is sealed.
     """
 
-    def __init__(self, places: Places, segment_bytes: int) -> None:
+    def __init__(self, places: Places) -> None:
         self._places = places
-        self._segment_bytes = segment_bytes
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="hook")
         self._bell = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._bell.setblocking(False)
@@ -48,13 +46,7 @@ class HookIntake:
 
     def _append(self, payload: bytes) -> str:
         check_payload(payload)
-        source = append_frame(
-            self._places.spool,
-            payload,
-            kind=FrameKind.HTTP_EVENT,
-            environment={},
-            segment_bytes=self._segment_bytes,
-        )
+        source = append_frame(self._places.spool, payload, kind=FrameKind.HTTP_EVENT)
         self._ring()
         return source
 

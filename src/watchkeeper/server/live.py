@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -22,6 +22,8 @@ QUEUE_BYTES = 4 << 20
 """A queue beyond either limit is given up."""
 COALESCE_SECONDS = 0.03
 """The least time between two rounds; the first notice after a pause is passed on at once."""
+PAUSE_SECONDS = 1.0
+"""After a round that failed."""
 SESSIONS_PER_ROUND = 100
 """Changed sessions of one round; an import changes thousands, and the rest waits for the next."""
 
@@ -38,8 +40,14 @@ class LiveAnswers(Protocol):
     async def changed_sessions(self, session_ids: list[str]) -> bytes | None:
         """Return a message with the rows of sessions; ``None`` when none of them is on record."""
 
-    async def changed_items(self, session_id: str, tool_use_ids: list[str]) -> bytes | None:
-        """Return a message with what is new in a session's timeline; ``None`` when nothing is."""
+    async def watch(self, session_id: str) -> None:
+        """Begin to tell what changes in a session's timeline."""
+
+    async def unwatch(self, session_id: str) -> None:
+        """Stop telling it."""
+
+    async def changed_items(self, session_id: str) -> bytes | None:
+        """Return a message with what has changed in a watched timeline; ``None`` when nothing has."""
 
 
 @dataclass(eq=False)
@@ -90,25 +98,33 @@ class LiveHub:
         self._answers = answers
         self._subscribers: set[Subscriber] = set()
         self._sessions: dict[str, None] = {}
-        self._calls: dict[str, None] = {}
         self._status_changed = False
         self._work = asyncio.Event()
 
-    def join(self, session_id: str | None) -> Subscriber:
-        """Return a new subscriber."""
-        subscriber = Subscriber(session_id)
+    async def join(self, session_id: str | None) -> Subscriber:
+        """Return a new subscriber, which watches a session or none."""
+        subscriber = Subscriber()
         self._subscribers.add(subscriber)
+        await self.watch(subscriber, session_id)
         return subscriber
 
-    def leave(self, subscriber: Subscriber) -> None:
+    async def leave(self, subscriber: Subscriber) -> None:
         """Forget a subscriber."""
         self._subscribers.discard(subscriber)
+        await self._unwatch(subscriber.session_id)
 
-    def changed(self, sessions: list[str], calls: list[str]) -> None:
-        """Take note that sessions and calls have changed; costs nothing while nobody watches."""
+    async def watch(self, subscriber: Subscriber, session_id: str | None) -> None:
+        """Let a subscriber watch another session; every change after this returns is sent to it."""
+        before, subscriber.session_id = subscriber.session_id, session_id
+        if session_id is not None:
+            await self._answers.watch(session_id)
+        if before != session_id:
+            await self._unwatch(before)
+
+    def changed(self, sessions: Iterable[str]) -> None:
+        """Take note that sessions have changed; costs nothing while nobody watches."""
         if self._subscribers:
             self._sessions.update(dict.fromkeys(sessions))
-            self._calls.update(dict.fromkeys(calls))
             self._work.set()
 
     def status_changed(self) -> None:
@@ -117,10 +133,11 @@ class LiveHub:
             self._status_changed = True
             self._work.set()
 
-    def restart(self) -> None:
-        """Let everyone begin again: notices may have been missed."""
+    def resume(self) -> None:
+        """Let everyone begin again, and look at all that is watched: notices may have been missed."""
         for subscriber in self._subscribers:
             subscriber.restart()
+        self.changed(self._watched())
 
     async def run(self) -> None:
         """Pass on what changes until cancelled."""
@@ -133,26 +150,31 @@ class LiveHub:
                 await self._round()
             except WatchkeeperError as error:
                 log.warning("the live stream could not read what changed: %s", error)
-                self.restart()
+                self.resume()
+                await asyncio.sleep(PAUSE_SECONDS)
             if self._sessions:
                 self._work.set()
             await asyncio.sleep(max(0.0, COALESCE_SECONDS - (loop.time() - begun)))
 
     async def _round(self) -> None:
-        watched = {subscriber.session_id for subscriber in self._subscribers}
-        # Those that are watched come first: only they need the calls, which do not wait for another round.
+        watched = self._watched()
         sessions = sorted(self._sessions, key=lambda one: one not in watched)[:SESSIONS_PER_ROUND]
         for session_id in sessions:
             del self._sessions[session_id]
-        calls, self._calls = list(self._calls), {}
         for session_id in [one for one in sessions if one in watched]:
-            message = await self._answers.changed_items(session_id, calls)
-            self._send(message, session_id)
+            self._send(await self._answers.changed_items(session_id), session_id)
         if sessions:
             self._send(await self._answers.changed_sessions(sessions))
         if self._status_changed:
             self._status_changed = False
             self._send(await self._answers.status_message())
+
+    def _watched(self) -> set[str]:
+        return {one.session_id for one in self._subscribers if one.session_id is not None}
+
+    async def _unwatch(self, session_id: str | None) -> None:
+        if session_id is not None and session_id not in self._watched():
+            await self._answers.unwatch(session_id)
 
     def _send(self, message: bytes | None, session_id: str | None = None) -> None:
         if message is None:

@@ -6,14 +6,36 @@ import functools
 import json
 import sys
 from pathlib import Path
+from typing import Annotated
 
-from litestar import Litestar
+from litestar import Litestar, get
 from litestar.openapi.config import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme, Server
+from litestar.params import Parameter
 
 from watchkeeper import __version__
-from watchkeeper.server.routes import HTTP_ROUTES
+from watchkeeper.queries.models import LiveMessage
+from watchkeeper.server.routes import ERRORS, HTTP_ROUTES
+
+
+@get(
+    "/api/live",
+    operation_id="live",
+    tags=["record"],
+    status_code=200,
+    response_description="The connection becomes a WebSocket; each text frame is such a message.",
+    responses=ERRORS,
+)
+async def live_description(
+    session: Annotated[str | None, Parameter(description="Watch this session from the start.")] = None,
+) -> LiveMessage:
+    """Stream what changes, over a WebSocket; the first message is a `hello`, also after messages were lost.
+
+    Send `{"subscribe":"<session id>"}` to watch another session, `{"subscribe":null}` for none.
+    """
+    raise NotImplementedError(session)
+
 
 CHECKED_IN = Path("schemas") / "openapi.json"
 
@@ -22,7 +44,7 @@ CHECKED_IN = Path("schemas") / "openapi.json"
 def document() -> bytes:
     """Return the description: the same bytes for the same code."""
     app = Litestar(
-        route_handlers=HTTP_ROUTES,
+        route_handlers=[*HTTP_ROUTES, live_description],
         logging_config=None,
         openapi_config=OpenAPIConfig(
             title="Watchkeeper",

@@ -8,6 +8,10 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+import apsw
+import msgspec
+
+from watchkeeper.errors import FormatError, LockedError
 from watchkeeper.settings import Places
 from watchkeeper.store.sqlite.reading import Reader, open_reader
 
@@ -43,7 +47,20 @@ class Readers:
             reader.close()
 
     def _run(self, query: Callable[[Reader], Answer]) -> Answer:
-        return query(self._reader())
+        try:
+            return query(self._reader())
+        except apsw.BusyError as error:
+            raise LockedError(
+                "the index is busy", hint="Try again.", place=str(self._places.database)
+            ) from error
+        except (apsw.Error, msgspec.ValidationError) as error:
+            self._drop()
+            raise FormatError(
+                "the index cannot be read",
+                why=str(error),
+                hint="Run `wk rebuild`, which makes it anew from the ledger.",
+                place=str(self._places.database),
+            ) from error
 
     def _reader(self) -> Reader:
         identity = self._identity()
@@ -51,15 +68,20 @@ class Readers:
         # A rebuild swaps the file; and what was opened before there was one is an empty index in memory.
         if reader is not None and identity is not None and self._local.identity == identity:
             return reader
-        if reader is not None:
-            self._open.remove(reader)
-            reader.close()
+        self._drop()
         reader = open_reader(self._places)
         reader.connection.pragma("cache_size", -CACHE_KIB)
         self._open.append(reader)
         self._local.reader = reader
         self._local.identity = identity if reader.connection.filename else None
         return reader
+
+    def _drop(self) -> None:
+        reader: Reader | None = getattr(self._local, "reader", None)
+        if reader is not None:
+            self._local.reader = None
+            self._open.remove(reader)
+            reader.close()
 
     def _identity(self) -> tuple[int, int] | None:
         try:

@@ -30,7 +30,6 @@ class Notice(msgspec.Struct):
 
     event: str = ""
     sessions: list[str] = []
-    calls: list[str] = []
 
 
 class RecorderLink:

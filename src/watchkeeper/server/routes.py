@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -10,7 +11,8 @@ import msgspec
 from litestar import MediaType, Request, Response, get, post
 from litestar.datastructures import Cookie, State
 from litestar.openapi.datastructures import ResponseSpec
-from litestar.params import Body, Parameter
+from litestar.openapi.spec import OpenAPIMediaType, OpenAPIType, Operation, RequestBody, Schema
+from litestar.params import Parameter
 
 from watchkeeper import __version__
 from watchkeeper.errors import UsageError
@@ -34,6 +36,9 @@ ERRORS = {
 }
 NOT_FOUND = {404: ResponseSpec(ErrorBody, description="It is not on record.", generate_examples=False)}
 RECORDER_DOWN = {503: ResponseSpec(ErrorBody, description="The recorder is down.", generate_examples=False)}
+
+OPEN: list[dict[str, list[str]]] = [{}]
+"""Security requirement of what anyone may ask for."""
 
 Cursor = Annotated[
     str | None, Parameter(description="Where the page before ended: its `next`.", max_length=512)
@@ -62,6 +67,16 @@ class SignInCode(msgspec.Struct):
     expires_at: str
 
 
+@dataclass
+class HookOperation(Operation):
+    """The description of a route that takes a JSON object as it comes."""
+
+    def __post_init__(self) -> None:
+        """Describe the body, which the framework leaves out because it is taken as bytes."""
+        event = OpenAPIMediaType(schema=Schema(type=OpenAPIType.OBJECT, description="The hook's input."))
+        self.request_body = RequestBody(content={"application/json": event}, required=True)
+
+
 class Done(msgspec.Struct):
     """It has been done."""
 
@@ -77,13 +92,13 @@ def _json(body: bytes) -> Response[Any]:
     return Response(content=body, media_type=MediaType.JSON)
 
 
-@get("/health", operation_id="health", tags=["operation"])
+@get("/health", operation_id="health", tags=["operation"], security=OPEN)
 async def health(state: State) -> Health:
     """Say that the server answers. Open, and names nothing of the user's."""
     return Health(status="ok", version=__version__, parts=_service(state).answers.parts())
 
 
-@get("/metrics", operation_id="metrics", tags=["operation"], media_type=MEDIA_TYPE)
+@get("/metrics", operation_id="metrics", tags=["operation"], media_type=MEDIA_TYPE, security=OPEN)
 async def metrics(state: State) -> str:
     """Give figures in Prometheus's text format. Open, and names nothing of the user's."""
     answers = _service(state).answers
@@ -96,8 +111,15 @@ async def metrics(state: State) -> str:
     tags=["access"],
     status_code=303,
     media_type=MediaType.HTML,
+    security=OPEN,
     responses={
-        401: ResponseSpec(str, media_type=MediaType.HTML, description="The code was used or is too old.")
+        400: ERRORS[400],
+        401: ResponseSpec(
+            str,
+            media_type=MediaType.HTML,
+            description="The code was used or is too old.",
+            generate_examples=False,
+        ),
     },
 )
 async def sign_in(
@@ -227,15 +249,14 @@ async def demo(state: State) -> Done:
     tags=["record"],
     status_code=200,
     request_max_body_size=BODY_LIMIT,
+    operation_class=HookOperation,
     responses=ERRORS
     | {413: ResponseSpec(ErrorBody, description="More than 16 MiB.", generate_examples=False)},
 )
 async def hook(
     request: Request[Any, Any, State],
     state: State,
-    body: Annotated[
-        bytes, Body(media_type=MediaType.JSON, description="The hook's input, as the agent sends it.")
-    ],
+    body: bytes,
 ) -> dict[str, str]:
     """Record an event of an agent that can run no program; the answer `{}` means that it is stored."""
     if request.content_type[0] != MediaType.JSON:

@@ -32,7 +32,7 @@ class Service:
         self.link = RecorderLink(places.recorder_socket, self._notice, self._recorder_changed)
         self.answers = Answers(places, self.link)
         self.hub = LiveHub(self.answers)
-        self.hooks = HookIntake(places, settings["spool.segment_bytes"])
+        self.hooks = HookIntake(places)
         self.places = places
 
     def close(self) -> None:
@@ -42,13 +42,13 @@ class Service:
 
     def _notice(self, notice: Notice) -> None:
         if notice.event == "changed":
-            self.hub.changed(notice.sessions, notice.calls)
+            self.hub.changed(notice.sessions)
         elif notice.event == "status":
             self.hub.status_changed()
 
     def _recorder_changed(self, up: bool) -> None:
         if up:
             # What changed while nobody followed is not told again.
-            self.hub.restart()
+            self.hub.resume()
         else:
             self.hub.status_changed()

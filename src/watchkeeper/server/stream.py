@@ -33,7 +33,7 @@ async def live(
     """Send `LiveMessage` documents, the first of them a ``hello``, until the browser leaves."""
     service: Service = state.service
     await socket.accept()
-    subscriber = service.hub.join(session or None)
+    subscriber = await service.hub.join(session or None)
     sending = asyncio.create_task(_send(socket, service, subscriber))
     try:
         while not sending.done():
@@ -42,14 +42,14 @@ async def live(
             if not receiving.done():
                 receiving.cancel()
                 break
-            _take_wish(receiving.result(), subscriber)
+            await _take_wish(receiving.result(), service, subscriber)
     except WebSocketDisconnect:
         pass
     finally:
-        service.hub.leave(subscriber)
         sending.cancel()
         with contextlib.suppress(asyncio.CancelledError, WebSocketDisconnect):
             await sending
+        await service.hub.leave(subscriber)
 
 
 async def _send(socket: WebSocket[Any, Any, State], service: Service, subscriber: Subscriber) -> None:
@@ -63,7 +63,7 @@ async def _send(socket: WebSocket[Any, Any, State], service: Service, subscriber
         await socket.send_data(text, mode="text")
 
 
-def _take_wish(text: str | bytes, subscriber: Subscriber) -> None:
+async def _take_wish(text: str | bytes, service: Service, subscriber: Subscriber) -> None:
     try:
         wish = msgspec.json.decode(text, type=Wish)
     except msgspec.MsgspecError as error:
@@ -72,7 +72,7 @@ def _take_wish(text: str | bytes, subscriber: Subscriber) -> None:
         )
         subscriber.offer(_error(refusal))
         return
-    subscriber.session_id = wish.subscribe
+    await service.hub.watch(subscriber, wish.subscribe)
     # Empty, and yet it tells something: whatever changes from here on is sent.
     ready = models.LiveMessage(type="items", session_id=wish.subscribe)
     subscriber.offer(msgspec.json.encode(ready).decode())
