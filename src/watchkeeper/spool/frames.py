@@ -60,7 +60,8 @@ class FrameKind(IntEnum):
 class Frame(NamedTuple):
     """One frame. Times are nanoseconds since the epoch and since boot.
 
-    ``kind`` may be one that only a later version knows. ``environment`` is shared between frames and must not be changed.
+    ``kind`` may be one that only a later version knows. ``environment`` is shared between frames: do not
+    change it.
     """
 
     kind: int
