@@ -1,7 +1,7 @@
 """Removing payloads for good while the tree still verifies.
 
-A plan is stored first, so that a crash cannot leave an erasure half done for long: opening the ledger finishes it.
-A dictionary that was trained from an erased payload may hold pieces of it: it goes too, with its use in every block.
+A plan is stored first, so that opening the ledger finishes what a crash interrupted. A dictionary that was
+trained from an erased payload may hold pieces of it: it goes too, with its use in every block.
 """
 
 from __future__ import annotations

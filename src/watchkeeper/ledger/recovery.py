@@ -1,6 +1,6 @@
 """Opening a ledger to append: where it ends, the tree up to there, and what a crash or a hand left behind.
 
-Only what follows the newest checkpoint is read again. Nothing that was ever signed is cut: where signed entries
+Only what follows the newest checkpoint is read again. Nothing that was signed is cut: where signed entries
 are missing or damaged, the ledger goes on after them in a new segment, and ``verify`` keeps telling.
 """
 
