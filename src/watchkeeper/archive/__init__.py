@@ -1,0 +1,1 @@
+"""Keeps transcript bytes, compressed and addressed by their content."""
