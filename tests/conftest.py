@@ -9,7 +9,8 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -150,6 +151,19 @@ def running_daemon(settings: Settings) -> Iterator[RunningDaemon]:
         yield RunningDaemon(settings, running.url)
     finally:
         control.stop(settings)
+
+
+@pytest.fixture
+def eventually() -> Callable[[Callable[[], object]], None]:
+    """Wait until a condition holds; a minute is a failure, whatever the machine does meanwhile."""
+
+    def wait(condition: Callable[[], object]) -> None:
+        end = time.monotonic() + 60
+        while not condition():
+            assert time.monotonic() < end, "it never came to be"
+            time.sleep(0.02)
+
+    return wait
 
 
 @pytest.fixture(scope="session")
