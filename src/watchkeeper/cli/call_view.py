@@ -60,8 +60,6 @@ def body(detail: dict[str, Any], context: Context, *, width: int, full: bool) ->
         lines += _output(detail["result"], "", context, width, full=full)
     if call["error"]:
         lines += _output(call["error"], "", context, width, full=full, style="bad")
-    if call["gap"]:
-        lines.append(context.style(f"gap: {one_line(call['gap'])}", "warn"))
     return lines
 
 

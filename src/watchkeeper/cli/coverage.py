@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from watchkeeper.cli.context import Context
-from watchkeeper.cli.freshness import bring_up_to_date, with_age
+from watchkeeper.cli.freshness import fresh_reader, with_age
 from watchkeeper.cli.periods import local_time
 from watchkeeper.cli.tables import Cell, Column, table
 from watchkeeper.cli.terminal import one_line
@@ -31,15 +31,13 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
     """Print the report, or ``{"tool_calls", "by_witness", "complete", "gaps": [...], ...}``."""
     if arguments.limit < 0:
         raise UsageError("-n must not be negative")
-    age = bring_up_to_date(context)
     from watchkeeper.queries.coverage import coverage
-    from watchkeeper.queries.sessions import get_session
-    from watchkeeper.store.sqlite.reading import open_reader
+    from watchkeeper.queries.sessions import resolve_session
 
-    with open_reader(context.settings.places) as reader:
+    with fresh_reader(context) as (reader, age):
         session = arguments.session
         if session is not None:
-            session = get_session(reader, session)["session"]["session_id"]
+            session = resolve_session(reader, session)
         report = coverage(reader, session)
     if context.json:
         context.emit(with_age(report, age))

@@ -55,6 +55,9 @@ def run(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         _forget_output()
         return 141
+    except OSError as error:
+        failure = WatchkeeperError(error.strerror or str(error), place=str(error.filename or ""))
+        return _report(failure, as_json="--json" in _before_dashes(words))
     except KeyboardInterrupt:
         return 130
     return status

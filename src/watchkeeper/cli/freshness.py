@@ -7,10 +7,15 @@ old it is.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 from watchkeeper.cli.context import Context
-from watchkeeper.errors import DaemonError, LockedError, WatchkeeperError
+from watchkeeper.errors import DaemonError, FormatError, LockedError, WatchkeeperError
+
+if TYPE_CHECKING:
+    from watchkeeper.store.sqlite.reading import Reader
 
 SYNC_MS = 2000
 """How long a reading command waits for the daemon."""
@@ -32,6 +37,30 @@ def bring_up_to_date(context: Context) -> int | None:
     elif age > 0:
         context.note(f"wk: this answer is {age / 1000:.0f} seconds old")
     return age
+
+
+@contextmanager
+def fresh_reader(context: Context) -> Iterator[tuple[Reader, int | None]]:
+    """Bring the store up to date and open it; yield the reader and the age as `bring_up_to_date` returns it.
+
+    Raises:
+        FormatError: The database is damaged.
+    """
+    import apsw
+
+    from watchkeeper.store.sqlite.reading import open_reader
+
+    try:
+        age = bring_up_to_date(context)
+        with open_reader(context.settings.places) as reader:
+            yield reader, age
+    except apsw.Error as error:
+        raise FormatError(
+            "the database cannot be read",
+            why=str(error),
+            hint="Run `wk rebuild`: it makes a new one from ledger and archive.",
+            place=str(context.settings.places.database),
+        ) from error
 
 
 def with_age(document: dict[str, Any], age_ms: int | None) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import time
 from typing import Any
 
 from watchkeeper.cli.context import Context
-from watchkeeper.cli.freshness import bring_up_to_date, with_age
+from watchkeeper.cli.freshness import fresh_reader, with_age
 from watchkeeper.cli.periods import local_time, since_ms, until_ms
 from watchkeeper.cli.tables import Cell, Column, table
 from watchkeeper.errors import UsageError
@@ -43,11 +43,9 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
         raise UsageError("-n must be at least 1")
     now = time.time_ns() // 1_000_000
     since, until = since_ms(arguments.since, now), until_ms(arguments.until, now)
-    age = bring_up_to_date(context)
     from watchkeeper.queries.sessions import list_sessions
-    from watchkeeper.store.sqlite.reading import open_reader
 
-    with open_reader(context.settings.places) as reader:
+    with fresh_reader(context) as (reader, age):
         answer = list_sessions(
             reader,
             words=tuple(arguments.words),

@@ -78,9 +78,10 @@ class TimelineView:
             )
         style = self._context.style
         if item["kind"] == "prompt":
-            return style("› prompt", "bold"), self._text(item["text"], width)
+            return style("› " + _prompt_words(item), "bold"), self._text(item["text"], width)
         if item["kind"] == "message":
-            return style(f"  {one_line(item['name'])}", "dim"), self._text(item["text"], width)
+            name = "agent" if item["name"] == "text" else one_line(item["name"])
+            return style(f"  {name}", "dim"), self._text(item["text"], width)
         if item["kind"] == "finding":
             return style(clip(f"! finding: {one_line(item['name'])}", width), "warn"), self._text(
                 item["text"], width
@@ -121,3 +122,9 @@ class TimelineView:
         words = f"── gap: {one_line(item['name']).replace('_', ' ')}" + (f": {said}" if said else "") + " ──"
         text = clip(words, self._context.width)
         return self._context.style(text + "─" * (self._context.width - columns_of(text)), "warn")
+
+
+def _prompt_words(item: dict[str, Any]) -> str:
+    command = one_line(item["data"].get("slash_command") or item["data"].get("framework_command"))
+    origin = "" if item["name"] in {"prompt", "typed"} else one_line(item["name"])
+    return " ".join(word for word in ("prompt", origin and f"({origin})", command) if word)

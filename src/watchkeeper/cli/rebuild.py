@@ -1,0 +1,29 @@
+"""``wk rebuild``: make the database anew from ledger and archive."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import asdict
+
+from watchkeeper.cli.context import Context
+
+HELP = "Make the database anew from ledger and archive; a new file is written and swapped in."
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Take no arguments of its own."""
+
+
+def run(arguments: argparse.Namespace, context: Context) -> int:  # noqa: ARG001 - the convention of commands
+    """Rebuild, and print what went into the new database."""
+    from watchkeeper.pipeline.rebuild import rebuild
+
+    with context.progress as progress:
+        report = asdict(rebuild(context.settings, lambda done, total: progress(done, total, "entries read")))
+    if context.json:
+        context.emit(report)
+        return 0
+    for name, count in report.items():
+        context.line(f"{name.replace('_', ' '):<14}{count:>12,}")
+    context.next_step("wk sessions lists what is on record")
+    return 0
