@@ -7,6 +7,7 @@ holds them, and their digest. Whatever is in the index follows from these entrie
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 import msgspec
@@ -139,3 +140,8 @@ def read_meta(payload: bytes, place: str) -> MetaHead:
 def note_entry(kind: str, source: str, at: int, body: dict[str, Any]) -> Entry:
     """Return an entry about the recorder itself: start, heartbeat, stop, registration, finding, damage."""
     return Entry(kind, source, at, _encode(body))
+
+
+def digest_of(head: MetaHead) -> str:
+    """Return a digest of a sidecar's content, to tell whether it has changed."""
+    return hashlib.blake2b(_encode(head), digest_size=16).hexdigest()

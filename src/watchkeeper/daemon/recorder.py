@@ -1,0 +1,289 @@
+"""``python -m watchkeeper.daemon.recorder --home H``: the one process that records.
+
+One loop in one thread: hook frames first, then what has changed in transcripts, then the backlog of the import, a slice
+at a time. It sleeps until a hook rings, a file changes, a command asks, or a timer is due; it never scans what has not
+changed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import logging
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from watchkeeper import __version__
+from watchkeeper.daemon.control_socket import ControlSocket, Subscribers
+from watchkeeper.daemon.registration_watch import RegistrationWatch
+from watchkeeper.daemon.sockets import listen_unix
+from watchkeeper.daemon.watching import watch_files
+from watchkeeper.errors import WatchkeeperError
+from watchkeeper.pipeline.catch_up import SPOOL_BATCH
+from watchkeeper.pipeline.demo import load_demo
+from watchkeeper.pipeline.recording import Recording, now_ms, process_facts
+from watchkeeper.pipeline.transcripts import TranscriptIntake
+from watchkeeper.queries.forms import rfc3339
+from watchkeeper.settings import Settings
+from watchkeeper.spool.follower import SpoolFollower
+from watchkeeper.store import envelopes
+from watchkeeper.store.sqlite.writing import Changes
+
+log = logging.getLogger("watchkeeper.recorder")
+
+SWEEP_SECONDS = 2.0
+"""How long a frame may wait whose doorbell was lost."""
+ROTATE_SECONDS = 30.0
+RETRY_SECONDS = 1.0
+"""Pause after a failure such as a full disk, before the same work is tried again."""
+
+
+class Recorder:
+    """The running recorder of one home."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.recording = Recording(settings)
+        self.intake = TranscriptIntake(self.recording)
+        self.subscribers = Subscribers()
+        self.registration = RegistrationWatch(settings, self.recording)
+        self.wake = asyncio.Event()
+        self.stopping = False
+        self.synced_until = 0.0
+        self.import_finished_at: int | None = None
+        self._follower = self._new_follower()
+        self._rotated = self._beaten = time.monotonic()
+        self._failure: str | None = None
+
+    def _new_follower(self) -> SpoolFollower:
+        places = self.settings.places
+        return SpoolFollower(
+            places.spool, self.settings["spool.segment_bytes"], self.recording.spool_positions()
+        )
+
+    async def run(self) -> None:
+        """Record until told to stop."""
+        self._note(envelopes.START, process_facts() | {"version": __version__})
+        self.registration.check(announce=False)
+        self.intake.discover(self.settings.claude_config_dirs)
+        while not self.stopping:
+            try:
+                busy = self.step()
+            except (OSError, WatchkeeperError) as error:
+                self._fail(error)
+                await self._pause(RETRY_SECONDS)
+                continue
+            if busy:
+                await asyncio.sleep(0)
+            else:
+                self.synced_until = time.monotonic()
+                await self._pause(SWEEP_SECONDS)
+        self.drain()
+        self._note(envelopes.STOP, process_facts())
+
+    def step(self) -> bool:
+        """Do the most urgent piece of work; return whether there was any."""
+        if self._take_frames():
+            return True
+        if self.intake.pending:
+            self._publish(self.intake.read_slice())
+            if not self.intake.pending:
+                self.import_finished_at = now_ms()
+                self.subscribers.send({"event": "status"})
+            return True
+        return self._do_timers()
+
+    def drain(self) -> None:
+        """Record every frame that is whole, before the process ends."""
+        with contextlib.suppress(OSError, WatchkeeperError):
+            while self._take_frames():
+                pass
+
+    def _take_frames(self) -> bool:
+        try:
+            frames = self._follower.read(SPOOL_BATCH)
+            if not frames:
+                return False
+            changes, _ = self.recording.record_frames(frames)
+        except (OSError, WatchkeeperError):
+            # What was read but not stored must be read again.
+            self._follower = self._new_follower()
+            raise
+        self._failure = None
+        self._publish(changes)
+        return True
+
+    def _do_timers(self) -> bool:
+        now = time.monotonic()
+        if now - self._rotated >= ROTATE_SECONDS:
+            self._rotated = now
+            self._follower.rotate()
+            self.recording.forget_segments(self._follower.release(self.recording.spool_positions()))
+            self.recording.ledger.checkpoint()
+        if now - self._beaten >= self.settings["daemon.heartbeat_seconds"]:
+            self._beaten = now
+            self._note(envelopes.HEARTBEAT, process_facts())
+            self.registration.check()
+        return False
+
+    async def _pause(self, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self.wake.wait(), seconds)
+        self.wake.clear()
+
+    def _note(self, kind: str, body: dict[str, object]) -> None:
+        changes, _ = self.recording.note(kind, body)
+        self._publish(changes)
+
+    def _publish(self, changes: Changes) -> None:
+        if changes.sessions or changes.calls:
+            self.subscribers.send(
+                {
+                    "event": "changed",
+                    "sessions": sorted(changes.sessions),
+                    "calls": sorted(changes.calls),
+                    "ledger_seq": self.recording.ledger.next_seq,
+                }
+            )
+
+    def _fail(self, error: Exception) -> None:
+        text = str(error)
+        if text != self._failure:
+            log.warning("recording is held up: %s", text)
+        self._failure = text
+
+    def files_changed(self, paths: set[Path]) -> None:
+        """Queue changed transcripts, and look at the agent's settings when one of those changed."""
+        transcripts = {path for path in paths if path.suffix == ".jsonl"}
+        sidecars = {path for path in paths if path.name.endswith(".meta.json")}
+        owners = {path.with_name(path.name.removesuffix(".meta.json") + ".jsonl") for path in sidecars}
+        self.intake.discover_paths(sorted(transcripts | owners), first=True)
+        if any(path.name.startswith("settings") and path.suffix == ".json" for path in paths):
+            self.registration.check()
+        self.wake.set()
+
+    # What commands ask for.
+
+    async def sync(self, timeout_ms: int) -> dict[str, Any]:
+        """Wait until all that was spooled or written before is on record."""
+        asked = time.monotonic()
+        self.intake.discover(self.settings.claude_config_dirs)
+        self.wake.set()
+        deadline = asked + timeout_ms / 1000
+        while self.synced_until < asked and time.monotonic() < deadline:
+            self.wake.set()
+            await asyncio.sleep(0.001)
+        stale = 0 if self.synced_until >= asked else max(1, round((time.monotonic() - self.synced_until) * 1000))
+        return {"ledger_seq": self.recording.ledger.next_seq, "stale_ms": stale}
+
+    async def import_paths(self, paths: list[str] | None) -> dict[str, Any]:
+        """Read transcripts now, ahead of anything else that waits, and report what was read."""
+        intake = TranscriptIntake(self.recording)
+        if paths is None:
+            intake.discover(self.settings.claude_config_dirs)
+        else:
+            intake.discover_paths([Path(path) for path in paths])
+        while intake.pending:
+            self._publish(intake.read_slice())
+            await asyncio.sleep(0)
+        return {"report": intake.report.to_json()}
+
+    async def demo(self) -> dict[str, Any]:
+        """Put the packaged demo sessions on record."""
+        self._publish(load_demo(self.recording))
+        return {}
+
+    def status(self) -> dict[str, Any]:
+        """Return what only the recorder knows."""
+        progress = self.intake.progress
+        return {
+            "import_progress": {
+                "running": self.intake.pending,
+                "files_total": progress.files_total,
+                "files_done": progress.files_done,
+                "bytes_total": progress.bytes_total,
+                "bytes_done": progress.bytes_done,
+                "skipped": len(self.intake.report.skipped),
+                "finished_at": rfc3339(self.import_finished_at),
+            },
+            "hooks_installed": self.registration.installed,
+            "held_up": self._failure,
+        }
+
+
+def open_doorbell(path: Path, wake: asyncio.Event) -> socket.socket:
+    """Listen for the hooks' datagrams; each wakes the loop."""
+    bell = listen_unix(path, kind=socket.SOCK_DGRAM)
+
+    def rung() -> None:
+        with contextlib.suppress(BlockingIOError):
+            while bell.recv(64):
+                pass
+        wake.set()
+
+    asyncio.get_running_loop().add_reader(bell, rung)
+    return bell
+
+
+async def serve(settings: Settings) -> None:
+    """Run the recorder of a home until SIGTERM or SIGINT.
+
+    Raises:
+        LockedError: Another process records.
+    """
+    recorder = Recorder(settings)
+    places = settings.places
+    loop = asyncio.get_running_loop()
+
+    def stop() -> None:
+        recorder.stopping = True
+        recorder.wake.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop)
+    bell = open_doorbell(places.doorbell_socket, recorder.wake)
+    control = ControlSocket(places.recorder_socket, recorder, recorder.subscribers)
+    await control.open()
+    watching = asyncio.create_task(watch_files(settings, recorder.files_changed)) if settings["sources.watch"] else None
+    gc.collect()
+    gc.freeze()
+    try:
+        await recorder.run()
+    finally:
+        if watching is not None:
+            watching.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await watching
+        await control.close()
+        loop.remove_reader(bell)
+        bell.close()
+        places.doorbell_socket.unlink(missing_ok=True)
+        recorder.recording.close()
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Serve the home that ``--home`` names."""
+    if len(arguments) != 2 or arguments[0] != "--home":
+        sys.stderr.write("Usage: python -m watchkeeper.daemon.recorder --home H\n")
+        return 2
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s recorder: %(message)s", stream=sys.stderr)
+    logging.getLogger("watchfiles").setLevel(logging.WARNING)
+    with contextlib.suppress(OSError):
+        os.nice(5)
+    try:
+        asyncio.run(serve(Settings(Path(arguments[1]))))
+    except (WatchkeeperError, OSError) as error:
+        sys.stderr.write(f"recorder: {error}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

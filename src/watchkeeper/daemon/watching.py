@@ -1,0 +1,41 @@
+"""Follows the agent's folders by the kernel's notifications; nothing is scanned while nothing changes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+from watchfiles import Change, awatch
+
+from watchkeeper.settings import Settings
+
+MISSING_SECONDS = 5.0
+"""How often to look for a folder of the agent that does not exist yet."""
+GATHER_MS = 40
+"""Changes within this time are told together."""
+
+
+def _wanted(_change: Change, path: str) -> bool:
+    return path.endswith((".jsonl", ".meta.json")) or path.rpartition("/")[2].startswith("settings")
+
+
+async def watch_files(settings: Settings, changed: Callable[[set[Path]], None]) -> None:
+    """Tell which transcripts and settings files change, until cancelled."""
+    await asyncio.gather(*(_watch_one(config_dir, changed) for config_dir in settings.claude_config_dirs))
+
+
+async def _watch_one(config_dir: Path, changed: Callable[[set[Path]], None]) -> None:
+    while True:
+        if not config_dir.is_dir():
+            await asyncio.sleep(MISSING_SECONDS)
+            if config_dir.is_dir():
+                changed(set(config_dir.glob("projects/*/*.jsonl")))
+            continue
+        try:
+            async for changes in awatch(
+                config_dir, watch_filter=_wanted, debounce=GATHER_MS, step=10, rust_timeout=60_000, yield_on_timeout=False
+            ):
+                changed({Path(path) for _, path in changes})
+        except (FileNotFoundError, RuntimeError):
+            await asyncio.sleep(MISSING_SECONDS)

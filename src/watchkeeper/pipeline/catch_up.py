@@ -1,0 +1,52 @@
+"""Brings the record up to date from a command, when no daemon does it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from watchkeeper.pipeline.recording import Recording
+from watchkeeper.pipeline.transcripts import IntakeProgress, IntakeReport, TranscriptIntake
+from watchkeeper.settings import Settings
+from watchkeeper.spool.follower import SpoolFollower
+
+SPOOL_BATCH = 1 << 20
+CatchUpReport = IntakeReport
+
+
+def catch_up(
+    settings: Settings,
+    paths: Sequence[Path] | None = None,
+    progress: Callable[[IntakeProgress], None] | None = None,
+) -> CatchUpReport:
+    """Record what is spooled, and what is new in the agent's folders or in the given paths.
+
+    Args:
+        settings: The home.
+        paths: Transcript files or folders; the agent's own folders when absent.
+        progress: Called after every slice.
+
+    Raises:
+        LockedError: Another process records.
+    """
+    with Recording(settings) as recording:
+        drain_spool(recording, settings)
+        intake = TranscriptIntake(recording)
+        if paths is None:
+            intake.discover(settings.claude_config_dirs)
+        else:
+            intake.discover_paths(paths)
+        while intake.pending:
+            intake.read_slice()
+            if progress is not None:
+                progress(intake.progress)
+        return intake.report
+
+
+def drain_spool(recording: Recording, settings: Settings) -> None:
+    """Record every whole frame of the spool, and remove the segments that are on record to their end."""
+    places = settings.places
+    follower = SpoolFollower(places.spool, settings["spool.segment_bytes"], recording.spool_positions())
+    while frames := follower.read(SPOOL_BATCH):
+        recording.record_frames(frames)
+    recording.forget_segments(follower.release(recording.spool_positions()))

@@ -1,0 +1,66 @@
+"""Tells cheaply whether anything happened since the index was written: a walk that only looks at sizes and times.
+
+Quick commands import it, so it takes nothing but the standard library and SQLite.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from watchkeeper.settings import Settings
+from watchkeeper.store.sqlite.reading import Reader, open_reader
+
+
+def is_stale(settings: Settings) -> bool:
+    """Return whether the spool or a transcript holds something that is not on record."""
+    if not settings.places.database.exists():
+        return True
+    with open_reader(settings.places) as reader:
+        return _spool_is_ahead(reader, settings.places.spool) or _transcripts_are_ahead(reader, settings)
+
+
+def _spool_is_ahead(reader: Reader, spool: Path) -> bool:
+    stored = sorted(
+        row["value"] for row in reader.rows("SELECT value FROM meta WHERE name >= 'spool:' AND name < 'spool;'")
+    )
+    present = sorted(size for size in _segment_sizes(spool) if size > 0)
+    return stored != present
+
+
+def _segment_sizes(folder: Path) -> Iterator[int]:
+    try:
+        entries = list(os.scandir(folder))
+    except OSError:
+        return
+    for entry in entries:
+        if entry.is_dir(follow_symlinks=False) and entry.name.isdigit():
+            yield from _segment_sizes(Path(entry.path))
+        elif entry.name.endswith(".wks") and entry.is_file(follow_symlinks=False):
+            yield entry.stat(follow_symlinks=False).st_size
+
+
+def _transcripts_are_ahead(reader: Reader, settings: Settings) -> bool:
+    known = {row["path"]: (row["size"], row["mtime_ns"]) for row in reader.rows("SELECT path, size, mtime_ns FROM files")}
+    for config_dir in settings.claude_config_dirs:
+        for path, size, mtime_ns in _transcripts(os.path.join(config_dir, "projects"), 0):  # noqa: PTH118
+            if size and known.get(path) != (size, mtime_ns):
+                return True
+    return False
+
+
+def _transcripts(folder: str, depth: int) -> Iterator[tuple[str, int, int]]:
+    if depth > 6:
+        return
+    try:
+        entries = list(os.scandir(folder))
+    except OSError:
+        return
+    for entry in entries:
+        if entry.name.endswith(".jsonl"):
+            if entry.name != "journal.jsonl" and entry.is_file():
+                status = entry.stat()
+                yield entry.path, status.st_size, status.st_mtime_ns
+        elif entry.is_dir(follow_symlinks=False):
+            yield from _transcripts(entry.path, depth + 1)

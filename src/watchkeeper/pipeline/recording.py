@@ -1,0 +1,203 @@
+"""The recording itself: redact, append to the ledger, interpret, merge; and the same again from the ledger alone.
+
+One process at a time records: the holder of the writer lock. Every batch is first committed to the ledger, then merged
+into the index in one transaction together with the ledger position, so that a crash at any point is repaired by
+replaying the ledger's tail when the next writer opens.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Iterable, Sequence
+from types import TracebackType
+
+from watchkeeper.archive.store import ArchiveReader, ArchiveWriter
+from watchkeeper.ledger.entries import Entry
+from watchkeeper.ledger.keys import KeyRing
+from watchkeeper.ledger.reader import LedgerReader
+from watchkeeper.ledger.writer import LedgerWriter
+from watchkeeper.pipeline.locking import WriterLock
+from watchkeeper.pipeline.merging import merge_interpretation
+from watchkeeper.redaction.engine import Redactor
+from watchkeeper.settings import Settings
+from watchkeeper.sources.claude_code.tail import Range
+from watchkeeper.spool.follower import FrameAt
+from watchkeeper.spool.frames import Frame
+from watchkeeper.store import envelopes
+from watchkeeper.store.interpret import Interpretation, interpret
+from watchkeeper.store.sqlite.writing import Changes, Store
+
+REPLAY_BATCH = 2000
+
+
+class Recording:
+    """The open record of one home. Use as a context manager; it holds the writer lock.
+
+    Raises:
+        LockedError: Another process records.
+        FormatError: The index cannot be used; `wk rebuild` makes it anew.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        places = settings.places
+        self.settings = settings
+        self.host = socket.gethostname()
+        self.redactor = Redactor()
+        self._lock = WriterLock(places.writer_lock)
+        try:
+            self.ledger = LedgerWriter(
+                places.ledger,
+                KeyRing(places.keys),
+                checkpoint_entries=settings["ledger.checkpoint_entries"],
+                checkpoint_seconds=settings["ledger.checkpoint_seconds"],
+            )
+            self.archive = ArchiveWriter(places.archive)
+            self.store = Store(places.database)
+            self._archive_reader = ArchiveReader(places.archive)
+            self.replayed = self._replay()
+        except BaseException:
+            self._lock.release()
+            raise
+
+    def __enter__(self) -> Recording:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Sign what is new, close the files, and let the next writer in."""
+        try:
+            self.ledger.close()
+            self.archive.close()
+            self.store.close()
+        finally:
+            self._lock.release()
+
+    def spool_positions(self) -> dict[str, int]:
+        """Return for each live spool segment the offset up to which it is on record."""
+        rows = self.store.connection.execute("SELECT name, value FROM meta WHERE name >= 'spool:' AND name < 'spool;'")
+        return {name.removeprefix("spool:"): int(value) for name, value in rows}
+
+    def forget_segments(self, segments: Iterable[str]) -> None:
+        """Drop the positions of spool segments that were removed; their ids never come again."""
+        names = [(f"spool:{segment}",) for segment in segments]
+        if names:
+            self.store.connection.executemany("DELETE FROM meta WHERE name = ?", names)
+
+    def record_frames(self, frames: Sequence[FrameAt]) -> tuple[Changes, Interpretation]:
+        """Put frames of the spool on record; those that are there already are passed over."""
+        entries: list[Entry] = []
+        for item in frames:
+            if item.frame is not None:
+                entries.append(self._frame_entry(item, item.frame))
+            elif item.damage is not None:
+                entries.append(_damage_entry(item))
+        return self.record(entries)
+
+    def record_range(self, found: Range) -> tuple[Changes, Interpretation]:
+        """Put new lines of a transcript on record: archive first, then the ledger entry that names them."""
+        redacted = self.redactor.redact(found.data)
+        address = self.archive.put(redacted.data)
+        self.archive.commit()
+        head = envelopes.RangeHead(
+            file_key=found.file_key,
+            path=found.path,
+            relative=found.relative,
+            generation=found.generation,
+            inode=found.inode,
+            device=found.device,
+            first_line=found.first_line,
+            line_count=found.line_count,
+            start=found.start,
+            end=found.end,
+            size=found.size,
+            mtime_ns=found.mtime_ns,
+            head_digest=found.head_digest,
+            digest=address.digest,
+            pack=address.pack,
+            position=address.offset,
+            skipped=[(number, reason) for number, reason in found.skipped],
+            masked=redacted.hits,
+        )
+        source = f"transcript:{found.file_key}:{found.generation}:{found.first_line}+{found.line_count}"
+        entry = envelopes.range_entry(source, now_ms(), head)
+        return self.record([entry], archived={(address.pack, address.offset): redacted.data})
+
+    def note(self, kind: str, body: dict[str, object], source: str = "recorder") -> tuple[Changes, Interpretation]:
+        """Put something about the recorder itself on record."""
+        return self.record([envelopes.note_entry(kind, source, now_ms(), body)])
+
+    def record(
+        self, entries: Sequence[Entry], archived: dict[tuple[str, int], bytes] | None = None
+    ) -> tuple[Changes, Interpretation]:
+        """Append entries, make them durable, and merge what they say."""
+        if not entries:
+            return Changes(), Interpretation()
+        seqs = self.ledger.append(entries)
+        self.ledger.commit()
+        held = archived or {}
+        result = Interpretation()
+        for seq, entry in zip(seqs, entries, strict=True):
+            interpret(seq, entry, lambda pack, at: held.get((pack, at)) or self._archive_reader.get(pack, at), result)
+        return merge_interpretation(self.store, result, self.ledger.next_seq), result
+
+    def _replay(self) -> int:
+        """Merge what the ledger holds and the index does not yet; return the number of entries."""
+        start = int(self.store.get_meta("ledger_next", 0))
+        result, count = Interpretation(), 0
+        if start >= self.ledger.next_seq:
+            return 0
+        with LedgerReader(self.settings.places.ledger) as reader:
+            for stored in reader.entries(start):
+                interpret(stored.seq, stored, self._archive_reader.get, result)
+                count += 1
+                if count % REPLAY_BATCH == 0:
+                    merge_interpretation(self.store, result, stored.seq + 1)
+                    result = Interpretation()
+        merge_interpretation(self.store, result, start + count)
+        return count
+
+    def _frame_entry(self, item: FrameAt, frame: Frame) -> Entry:
+        redacted = self.redactor.redact(frame.payload)
+        head = envelopes.FrameHead(
+            kind=frame.kind,
+            wall_ns=frame.wall_ns,
+            monotonic_ns=frame.monotonic_ns,
+            boot=frame.boot_id.hex(),
+            uid=frame.uid,
+            pid=frame.pid,
+            parent_pid=frame.parent_pid,
+            host=self.host,
+            end=item.end,
+            flags=frame.flags,
+            environment=dict(frame.environment),
+            masked=redacted.hits,
+        )
+        return envelopes.frame_entry(item.source, head, redacted.data)
+
+
+def _damage_entry(item: FrameAt) -> Entry:
+    assert item.damage is not None
+    body: dict[str, object] = {
+        "segment": item.segment or None,
+        "offset": item.damage.offset,
+        "length": item.damage.length,
+        "end": item.end,
+        "reason": item.damage.reason,
+    }
+    return envelopes.note_entry(envelopes.DAMAGE, item.source, now_ms(), body)
+
+
+def now_ms() -> int:
+    """Return the wall clock in epoch milliseconds."""
+    return time.time_ns() // 1_000_000
+
+
+def process_facts() -> dict[str, object]:
+    """Return what a start, heartbeat or stop entry says about the recorder's process."""
+    return {"pid": os.getpid(), "host": socket.gethostname(), "monotonic_ns": time.monotonic_ns()}

@@ -1,0 +1,199 @@
+"""Takes transcript files in: which have changed, and their new lines in slices.
+
+A file whose size, time and inode are as recorded is not opened. What a slice holds is decided by
+`sources.claude_code.tail`; a slice is small enough that hook events never wait long behind it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from watchkeeper.pipeline.recording import Recording, now_ms
+from watchkeeper.sources.claude_code.discovery import TranscriptFile, find_transcripts, stat_transcript
+from watchkeeper.sources.claude_code.tail import Cursor, TranscriptTail, read_meta
+from watchkeeper.store import envelopes
+from watchkeeper.store.interpret import hints
+from watchkeeper.store.rows import FileRow
+from watchkeeper.store.sqlite.writing import Changes
+
+SLICE_BYTES = 512 << 10
+
+
+@dataclass
+class IntakeReport:
+    """What an import read; the JSON of ``wk import``."""
+
+    files: int = 0
+    lines: int = 0
+    observations: int = 0
+    skipped: list[dict[str, Any]] = field(default_factory=list)
+
+    def skip(self, file: str, line: int, reason: str) -> None:
+        """Note something that could not be read, with its place."""
+        self.skipped.append({"file": file, "line": line, "reason": reason})
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the published form."""
+        return {
+            "files": self.files,
+            "lines": self.lines,
+            "observations": self.observations,
+            "skipped": self.skipped,
+        }
+
+
+@dataclass
+class IntakeProgress:
+    """How far the queue has come, in files and bytes."""
+
+    files_total: int = 0
+    files_done: int = 0
+    bytes_total: int = 0
+    bytes_done: int = 0
+
+
+class TranscriptIntake:
+    """A queue of transcript files and the positions up to which they are on record."""
+
+    def __init__(self, recording: Recording) -> None:
+        self.recording = recording
+        self.report = IntakeReport()
+        self.progress = IntakeProgress()
+        self._tail = TranscriptTail()
+        self._known = {row.file_key: row for row in recording.store.files()}
+        self._queue: deque[TranscriptFile] = deque()
+        self._queued: set[Path] = set()
+        self._metas: dict[str, tuple[int, int]] = {}
+
+    @property
+    def pending(self) -> bool:
+        """Tell whether files wait to be read."""
+        return bool(self._queue)
+
+    def discover(self, config_dirs: Iterable[Path]) -> int:
+        """Queue every transcript below the agent's folders that is new or has changed; return how many."""
+        queued = 0
+        for config_dir in config_dirs:
+            found = find_transcripts(config_dir)
+            for file, reason in found.skipped:
+                self.report.skip(str(file), 0, reason)
+            for item in found.files:
+                queued += self.enqueue(item)
+        return queued
+
+    def discover_paths(self, paths: Iterable[Path], *, first: bool = False) -> int:
+        """Queue the given files, and the transcripts in the given folders, where they have changed."""
+        queued = 0
+        for path in paths:
+            for item in self._files_at(path):
+                queued += self.enqueue(item, first=first)
+        return queued
+
+    def enqueue(self, file: TranscriptFile, *, first: bool = False) -> int:
+        """Queue one file unless it is unchanged or queued; return 1 when it was queued."""
+        if file.path in self._queued or self._unchanged(file):
+            return 0
+        self._queued.add(file.path)
+        if first:
+            self._queue.appendleft(file)
+        else:
+            self._queue.append(file)
+        self.progress.files_total += 1
+        self.progress.bytes_total += file.size
+        return 1
+
+    def read_slice(self) -> Changes:
+        """Put the next slice of the first queued file on record."""
+        file = self._queue[0]
+        row = self._known.get(self._tail.file_key(file))
+        try:
+            found = self._tail.read_new(file, _cursor(row), SLICE_BYTES)
+        except OSError as error:
+            self.report.skip(str(file.path), 0, error.strerror or str(error))
+            found = None
+        if found is None:
+            return self._finish(file)
+        changes, result = self.recording.record_range(found)
+        for moved in result.files:
+            self._known[moved.file_key] = moved
+        self.report.lines += result.lines
+        self.report.observations += result.observations
+        for name, line, reason in result.skipped:
+            self.report.skip(name, line, reason)
+        self.progress.bytes_done += found.end - found.start
+        if found.final:
+            changes.update(self._finish(file))
+        return changes
+
+    def _finish(self, file: TranscriptFile) -> Changes:
+        self._queue.popleft()
+        self._queued.discard(file.path)
+        self.report.files += 1
+        self.progress.files_done += 1
+        return self._take_meta(file)
+
+    def _take_meta(self, file: TranscriptFile) -> Changes:
+        """Record a subagent's sidecar when it has changed."""
+        session, agent = hints(file.relative)
+        if agent is None:
+            return Changes()
+        path = file.path.with_suffix(".meta.json")
+        try:
+            status = path.stat()
+        except OSError:
+            return Changes()
+        stamp = (status.st_mtime_ns, status.st_size)
+        if self._metas.get(str(path)) == stamp:
+            return Changes()
+        self._metas[str(path)] = stamp
+        body = read_meta(path)
+        if body is None:
+            return Changes()
+        head = envelopes.MetaHead(relative=file.relative, session_id=session, agent_id=agent, body=body)
+        known = f"meta:{path}"
+        mark = envelopes.digest_of(head)
+        if self.recording.store.get_meta(known) == mark:
+            return Changes()
+        entry = envelopes.meta_entry(f"meta:{file.relative}", now_ms(), head)
+        changes, _ = self.recording.record([entry])
+        self.recording.store.put_meta(known, mark)
+        return changes
+
+    def _files_at(self, path: Path) -> Iterator[TranscriptFile]:
+        if path.is_dir():
+            found = find_transcripts(path)
+            for file, reason in found.skipped:
+                self.report.skip(str(file), 0, reason)
+            yield from found.files
+            return
+        item = stat_transcript(path, self.recording.settings.claude_config_dirs)
+        if item is None:
+            if not path.name.endswith(".meta.json"):
+                self.report.skip(str(path), 0, "not a readable transcript file")
+            return
+        yield item
+
+    def _unchanged(self, file: TranscriptFile) -> bool:
+        row = self._known.get(self._tail.file_key(file))
+        return row is not None and (row.size, row.mtime_ns, row.inode) == (file.size, file.mtime_ns, file.inode)
+
+
+def _cursor(row: FileRow | None) -> Cursor | None:
+    if row is None:
+        return None
+    return Cursor(
+        file_key=row.file_key,
+        path=row.path,
+        relative=row.relative,
+        generation=row.generation,
+        inode=row.inode,
+        offset=row.position,
+        lines=row.lines,
+        head_digest=row.head_digest,
+    )
+
+
