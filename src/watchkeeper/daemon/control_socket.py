@@ -172,7 +172,9 @@ class ControlSocket:
 
     async def _import(self, request: dict[str, Any]) -> dict[str, Any]:
         paths = request.get("paths")
-        if paths is not None and not (isinstance(paths, list) and all(isinstance(path, str) for path in paths)):
+        if paths is not None and not (
+            isinstance(paths, list) and all(isinstance(path, str) for path in paths)
+        ):
             raise UsageError("paths must be a list of texts or null", place="paths")
         return await self._recorder.import_paths(paths)
 

@@ -180,7 +180,9 @@ class Recorder:
         while self.synced_until < asked and time.monotonic() < deadline:
             self.wake.set()
             await asyncio.sleep(0.001)
-        stale = 0 if self.synced_until >= asked else max(1, round((time.monotonic() - self.synced_until) * 1000))
+        stale = (
+            0 if self.synced_until >= asked else max(1, round((time.monotonic() - self.synced_until) * 1000))
+        )
         return {"ledger_seq": self.recording.ledger.next_seq, "stale_ms": stale}
 
     async def import_paths(self, paths: list[str] | None) -> dict[str, Any]:
@@ -251,7 +253,11 @@ async def serve(settings: Settings) -> None:
     bell = open_doorbell(places.doorbell_socket, recorder.wake)
     control = ControlSocket(places.recorder_socket, recorder, recorder.subscribers)
     await control.open()
-    watching = asyncio.create_task(watch_files(settings, recorder.files_changed)) if settings["sources.watch"] else None
+    watching = (
+        asyncio.create_task(watch_files(settings, recorder.files_changed))
+        if settings["sources.watch"]
+        else None
+    )
     gc.collect()
     gc.freeze()
     try:

@@ -27,15 +27,28 @@ async def watch_files(settings: Settings, changed: Callable[[set[Path]], None]) 
 
 async def _watch_one(config_dir: Path, changed: Callable[[set[Path]], None]) -> None:
     while True:
-        if not config_dir.is_dir():
+        if not _exists(config_dir):
             await asyncio.sleep(MISSING_SECONDS)
-            if config_dir.is_dir():
-                changed(set(config_dir.glob("projects/*/*.jsonl")))
+            if _exists(config_dir):
+                changed(_transcripts(config_dir))
             continue
         try:
             async for changes in awatch(
-                config_dir, watch_filter=_wanted, debounce=GATHER_MS, step=10, rust_timeout=60_000, yield_on_timeout=False
+                config_dir,
+                watch_filter=_wanted,
+                debounce=GATHER_MS,
+                step=10,
+                rust_timeout=60_000,
+                yield_on_timeout=False,
             ):
                 changed({Path(path) for _, path in changes})
         except (FileNotFoundError, RuntimeError):
             await asyncio.sleep(MISSING_SECONDS)
+
+
+def _exists(folder: Path) -> bool:
+    return folder.is_dir()
+
+
+def _transcripts(config_dir: Path) -> set[Path]:
+    return set(config_dir.glob("projects/**/*.jsonl"))

@@ -24,7 +24,9 @@ TRANSCRIPT_LAG_MS = 60_000
 """A call this young may be missing from a transcript that is written behind the work."""
 
 GAP_EXPLANATIONS: dict[str, str] = {
-    "schema_rejected": "The client refused the input before any hook ran; only the batch event and the transcript show it.",
+    "schema_rejected": (
+        "The client refused the input before any hook ran; only the batch event and the transcript show it."
+    ),
     "user_denied": "The call was denied, so it never ran and no result event was sent.",
     "interrupted": "The call was stopped while it ran; the client sends no result event then.",
     "background_agent": "The work went on in the background after the result event; its end is not announced.",
@@ -36,7 +38,9 @@ GAP_EXPLANATIONS: dict[str, str] = {
 }
 
 
-def call_gap(call: Row, session: Row, *, now: int, first_hook_ever: int | None) -> tuple[str, list[str]] | None:
+def call_gap(
+    call: Row, session: Row, *, now: int, first_hook_ever: int | None
+) -> tuple[str, list[str]] | None:
     """Return the class of the gap in a call's coverage and the missing witnesses, or ``None`` for none.
 
     Args:

@@ -51,7 +51,11 @@ def signature(tool: str | None, arguments: Any) -> str | None:
     if not isinstance(arguments, dict):
         return None
     names = _CORE_FIELDS.get(tool or "")
-    core = arguments if names is None else {name: arguments[name] for name in names if arguments.get(name) is not None}
+    core = (
+        arguments
+        if names is None
+        else {name: arguments[name] for name in names if arguments.get(name) is not None}
+    )
     return hashlib.blake2b(_canonical([tool, core]), digest_size=8).hexdigest()
 
 

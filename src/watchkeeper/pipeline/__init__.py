@@ -1,0 +1,1 @@
+"""From spool and transcripts into ledger, archive and index: redact, append, interpret, merge."""

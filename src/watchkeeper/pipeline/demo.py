@@ -28,7 +28,7 @@ def load_demo(recording: Recording) -> Changes:
     """Record every packaged session that is not on record yet."""
     changes = Changes()
     for session in sorted(path for path in demo_folder().iterdir() if path.is_dir()):
-        frames = read_hooks(session / "hooks.jsonl", f"demo-{session.name}")
+        frames = read_hooks(session / "hooks.jsonl", session.name)
         fresh = [frame for frame in frames if not recording.store.known_source(frame.source)]
         changes.update(recording.record_frames(fresh)[0])
         intake = TranscriptIntake(recording)
@@ -57,6 +57,6 @@ def read_hooks(path: Path, segment: str) -> list[FrameAt]:
             payload=json.dumps(recorded["payload"], ensure_ascii=False, separators=(",", ":")).encode(),
         )
         end = offset + len(line) + 1
-        frames.append(FrameAt(f"spool:{segment}:{offset}", segment, offset, end, frame, None))
+        frames.append(FrameAt(f"demo:{segment}:{offset}", segment, offset, end, frame, None))
         offset = end
     return frames

@@ -23,7 +23,8 @@ def is_stale(settings: Settings) -> bool:
 
 def _spool_is_ahead(reader: Reader, spool: Path) -> bool:
     stored = sorted(
-        row["value"] for row in reader.rows("SELECT value FROM meta WHERE name >= 'spool:' AND name < 'spool;'")
+        row["value"]
+        for row in reader.rows("SELECT value FROM meta WHERE name >= 'spool:' AND name < 'spool;'")
     )
     present = sorted(size for size in _segment_sizes(spool) if size > 0)
     return stored != present
@@ -42,7 +43,10 @@ def _segment_sizes(folder: Path) -> Iterator[int]:
 
 
 def _transcripts_are_ahead(reader: Reader, settings: Settings) -> bool:
-    known = {row["path"]: (row["size"], row["mtime_ns"]) for row in reader.rows("SELECT path, size, mtime_ns FROM files")}
+    known = {
+        row["path"]: (row["size"], row["mtime_ns"])
+        for row in reader.rows("SELECT path, size, mtime_ns FROM files")
+    }
     for config_dir in settings.claude_config_dirs:
         for path, size, mtime_ns in _transcripts(os.path.join(config_dir, "projects"), 0):  # noqa: PTH118
             if size and known.get(path) != (size, mtime_ns):

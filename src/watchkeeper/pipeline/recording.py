@@ -80,7 +80,9 @@ class Recording:
 
     def spool_positions(self) -> dict[str, int]:
         """Return for each live spool segment the offset up to which it is on record."""
-        rows = self.store.connection.execute("SELECT name, value FROM meta WHERE name >= 'spool:' AND name < 'spool;'")
+        rows = self.store.connection.execute(
+            "SELECT name, value FROM meta WHERE name >= 'spool:' AND name < 'spool;'"
+        )
         return {name.removeprefix("spool:"): int(value) for name, value in rows}
 
     def forget_segments(self, segments: Iterable[str]) -> None:
@@ -128,7 +130,9 @@ class Recording:
         entry = envelopes.range_entry(source, now_ms(), head)
         return self.record([entry], archived={(address.pack, address.offset): redacted.data})
 
-    def note(self, kind: str, body: dict[str, object], source: str = "recorder") -> tuple[Changes, Interpretation]:
+    def note(
+        self, kind: str, body: dict[str, object], source: str = "recorder"
+    ) -> tuple[Changes, Interpretation]:
         """Put something about the recorder itself on record."""
         return self.record([envelopes.note_entry(kind, source, now_ms(), body)])
 
@@ -143,7 +147,12 @@ class Recording:
         held = archived or {}
         result = Interpretation()
         for seq, entry in zip(seqs, entries, strict=True):
-            interpret(seq, entry, lambda pack, at: held.get((pack, at)) or self._archive_reader.get(pack, at), result)
+            interpret(
+                seq,
+                entry,
+                lambda pack, at: held.get((pack, at)) or self._archive_reader.get(pack, at),
+                result,
+            )
         return merge_interpretation(self.store, result, self.ledger.next_seq), result
 
     def _replay(self) -> int:

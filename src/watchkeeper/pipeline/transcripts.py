@@ -179,7 +179,11 @@ class TranscriptIntake:
 
     def _unchanged(self, file: TranscriptFile) -> bool:
         row = self._known.get(self._tail.file_key(file))
-        return row is not None and (row.size, row.mtime_ns, row.inode) == (file.size, file.mtime_ns, file.inode)
+        return row is not None and (row.size, row.mtime_ns, row.inode) == (
+            file.size,
+            file.mtime_ns,
+            file.inode,
+        )
 
 
 def _cursor(row: FileRow | None) -> Cursor | None:
@@ -195,5 +199,3 @@ def _cursor(row: FileRow | None) -> Cursor | None:
         lines=row.lines,
         head_digest=row.head_digest,
     )
-
-

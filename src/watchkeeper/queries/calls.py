@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import time
+from collections.abc import Iterable
 from typing import Any
 
 from watchkeeper.errors import NotFoundError
@@ -32,10 +33,14 @@ def get_call(reader: Reader, tool_use_id: str, now_ms: int | None = None) -> dic
         "SELECT state FROM facts WHERE entity = ? AND key = ?", (ENTITY_NUMBERS["call"], tool_use_id)
     )
     if row is None or state is None:
-        raise NotFoundError(f"call {tool_use_id} is not on record", hint="Run `wk show SESSION` for the calls.")
+        raise NotFoundError(
+            f"call {tool_use_id} is not on record", hint="Run `wk show SESSION` for the calls."
+        )
     facts = values_of("call", decode_state(state))
     payloads = Payloads(reader)
-    arguments, response, result = (_payload(payloads, facts[name]) for name in ("input", "response", "result"))
+    arguments, response, result = (
+        _payload(payloads, facts[name]) for name in ("input", "response", "result")
+    )
     evidence = [_evidence(payloads, item) for item in facts["evidence"] or ()]
     output = response if isinstance(response, dict) else {}
     return {
@@ -78,7 +83,7 @@ def _evidence(payloads: Payloads, item: list[Any]) -> dict[str, Any]:
     }
 
 
-def _masked(payloads: Payloads, evidence: list[list[Any]]) -> dict[str, int]:
+def _masked(payloads: Payloads, evidence: Iterable[list[Any]]) -> dict[str, int]:
     total: dict[str, int] = {}
     for _, source, _ in evidence:
         for rule, hits in payloads.masked(source).items():
@@ -162,7 +167,10 @@ def _from_patch(path: str, patch: list[Any]) -> str:
     for hunk in patch:
         if not isinstance(hunk, dict):
             continue
-        old, new = f"{hunk.get('oldStart')},{hunk.get('oldLines')}", f"{hunk.get('newStart')},{hunk.get('newLines')}"
+        old, new = (
+            f"{hunk.get('oldStart')},{hunk.get('oldLines')}",
+            f"{hunk.get('newStart')},{hunk.get('newLines')}",
+        )
         lines.append(f"@@ -{old} +{new} @@")
         lines.extend(str(line) for line in hunk.get("lines") or ())
     return "\n".join(lines)

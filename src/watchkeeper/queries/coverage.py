@@ -38,9 +38,7 @@ def coverage(reader: Reader, session_id: str | None = None, now_ms: int | None =
         "complete": round((figures["complete"] or 0) / calls, 4) if calls else None,
         "gaps": gaps,
         "gap_classes": dict(sorted(Counter(gap["kind"] for gap in gaps).items())),
-        "not_collected": [
-            {"event": event.name, "reason": event.reason} for event in uncollected_events()
-        ],
+        "not_collected": [{"event": event.name, "reason": event.reason} for event in uncollected_events()],
         "unknown_events": _unknown_events(reader, session_id),
     }
 
@@ -65,7 +63,7 @@ def _figures(reader: Reader, session_id: str | None, now: int) -> dict[str, Any]
                   AND (s.transcript_first_at IS NULL OR (c.seen & {SEEN_TRANSCRIPT}) != 0
                        OR c.started_at > :lag)) AS complete
             FROM calls c JOIN sessions s ON s.session_id = c.session_id
-            WHERE coalesce(s.synthetic, 0) = 0 AND (:id IS NULL OR c.session_id = :id)""",  # noqa: S608
+            WHERE coalesce(s.synthetic, 0) = 0 AND (:id IS NULL OR c.session_id = :id)""",
         {"id": session_id, "lag": now - 60_000},
     )
     assert found is not None
@@ -78,11 +76,14 @@ def _gaps_of(reader: Reader, session: dict[str, Any], now: int) -> list[dict[str
     if kind is not None:
         return [_gap(session, kind, ["hook"], None)] if session["tool_calls"] else []
     return [
-        _gap(session, name, missing, row) for row, name, missing in call_gaps(reader, session, now, first_hook)
+        _gap(session, name, missing, row)
+        for row, name, missing in call_gaps(reader, session, now, first_hook)
     ]
 
 
-def _gap(session: dict[str, Any], kind: str, missing: list[str], row: dict[str, Any] | None) -> dict[str, Any]:
+def _gap(
+    session: dict[str, Any], kind: str, missing: list[str], row: dict[str, Any] | None
+) -> dict[str, Any]:
     return {
         "kind": kind,
         "session_id": session["session_id"],

@@ -39,7 +39,7 @@ def call_gaps(
     if session["hook_first_at"] is None:
         return
     rows = reader.rows(
-        f"SELECT c.* FROM calls c WHERE c.session_id = ? AND {_SUSPECT} ORDER BY c.started_at, c.tool_use_id",  # noqa: S608
+        f"SELECT c.* FROM calls c WHERE c.session_id = ? AND {_SUSPECT} ORDER BY c.started_at, c.tool_use_id",
         (session["session_id"],),
     )
     for row in rows:

@@ -68,14 +68,14 @@ def list_sessions(
     """
     now = int(time.time() * 1000) if now_ms is None else now_ms
     condition, bindings = _condition(words, project, since_ms, until_ms)
-    total = reader.value(f"SELECT count(*) FROM sessions s WHERE {condition}", bindings)  # noqa: S608
+    total = reader.value(f"SELECT count(*) FROM sessions s WHERE {condition}", bindings)
     if cursor:
         condition += " AND (s.last_at, s.session_id) < (:cursor_at, :cursor_id)"
         bindings |= _parse_cursor(cursor)
     bindings |= {"limit": limit + 1, "lag": now - 60_000}
     rows = list(
         reader.rows(
-            f"WITH picked AS (SELECT s.session_id FROM sessions s WHERE {condition}"  # noqa: S608
+            f"WITH picked AS (SELECT s.session_id FROM sessions s WHERE {condition}"
             " ORDER BY s.last_at DESC, s.session_id DESC LIMIT :limit)"
             f" SELECT s.*, {_COUNTS} WHERE s.session_id IN (SELECT session_id FROM picked)"
             " ORDER BY s.last_at DESC, s.session_id DESC",
@@ -95,7 +95,7 @@ def sessions_by_id(reader: Reader, ids: Sequence[str], now_ms: int | None = None
     for session_id in ids:
         row = reader.row(
             "WITH picked AS (SELECT :id AS session_id)"
-            f" SELECT s.*, {_COUNTS} WHERE s.session_id = :id AND {_LISTED}",  # noqa: S608
+            f" SELECT s.*, {_COUNTS} WHERE s.session_id = :id AND {_LISTED}",
             {"id": session_id, "lag": now - 60_000},
         )
         if row is not None:
@@ -132,7 +132,7 @@ def resolve_session(reader: Reader, prefix: str) -> str:
     rows = list(
         reader.rows(
             "SELECT session_id FROM sessions s WHERE session_id >= :low AND session_id < :high"
-            f" AND {_LISTED} LIMIT 3",  # noqa: S608
+            f" AND {_LISTED} LIMIT 3",
             {"low": prefix, "high": prefix + "\U0010ffff"},
         )
     )
@@ -149,7 +149,9 @@ def resolve_session(reader: Reader, prefix: str) -> str:
 def session_view(reader: Reader, row: dict[str, Any], now: int) -> dict[str, Any]:
     """Return a session's row in the published form (`models.SessionRow`)."""
     path = row["project_path"] or row["cwd"]
-    ended = row["ended_at"] if row["ended_at"] is not None and row["ended_at"] >= (row["last_at"] or 0) else None
+    ended = (
+        row["ended_at"] if row["ended_at"] is not None and row["ended_at"] >= (row["last_at"] or 0) else None
+    )
     return {
         "session_id": row["session_id"],
         "project": project_name(path),
@@ -250,5 +252,7 @@ def _condition(
 def _parse_cursor(cursor: str) -> dict[str, Any]:
     at, _, session_id = cursor.partition(":")
     if not at.lstrip("-").isdigit() or not session_id:
-        raise UsageError("the cursor is not one of ours", hint="Take `next` of the page before.", place="cursor")
+        raise UsageError(
+            "the cursor is not one of ours", hint="Take `next` of the page before.", place="cursor"
+        )
     return {"cursor_at": int(at), "cursor_id": session_id}

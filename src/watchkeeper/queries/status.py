@@ -13,8 +13,8 @@ def counts(reader: Reader) -> dict[str, Any]:
     listed = "FROM sessions WHERE coalesce(synthetic, 0) = 0 AND last_at IS NOT NULL"
     entries = reader.value("SELECT value FROM meta WHERE name = 'ledger_next'")
     return {
-        "sessions": reader.value(f"SELECT count(*) {listed}"),  # noqa: S608
+        "sessions": reader.value(f"SELECT count(*) {listed}"),
         "tool_calls": reader.value("SELECT count(*) FROM calls"),
         "ledger_entries": int(entries or 0),
-        "last_event_at": rfc3339(reader.value(f"SELECT max(last_at) {listed}")),  # noqa: S608
+        "last_event_at": rfc3339(reader.value(f"SELECT max(last_at) {listed}")),
     }

@@ -49,7 +49,11 @@ def timeline(
 
 
 def timeline_items_for(
-    reader: Reader, session_id: str, tool_use_ids: Sequence[str], since_ms: int | None = None, now_ms: int | None = None
+    reader: Reader,
+    session_id: str,
+    tool_use_ids: Sequence[str],
+    since_ms: int | None = None,
+    now_ms: int | None = None,
 ) -> list[Item]:
     """Return the items of the given calls and every other item at or after `since_ms`, oldest first."""
     wanted = set(tool_use_ids)
@@ -104,7 +108,9 @@ def _prompts(reader: Reader, session_id: str) -> Iterator[Item]:
         names = ("prompt_id", "origin", "slash_command", "slash_arguments", "framework_command", "persona")
         data = {name: row[name] for name in names if row[name] is not None}
         data["witnesses"] = session_witnesses(row["seen"])
-        yield _item("prompt", row["prompt_key"], row["at"], row["origin"] or "prompt", text=row["text"], data=data)
+        yield _item(
+            "prompt", row["prompt_key"], row["at"], row["origin"] or "prompt", text=row["text"], data=data
+        )
 
 
 def _messages(reader: Reader, session_id: str) -> Iterator[Item]:
@@ -125,7 +131,13 @@ def _events(reader: Reader, session_id: str) -> Iterator[Item]:
         data = json.loads(row["data"]) if row["data"] else {}
         data |= {"witnesses": session_witnesses(row["seen"]), "known": bool(row["known"])}
         yield _item(
-            "event", row["event_key"], row["at"], row["name"], agent_id=row["agent_id"], text=row["text"], data=data
+            "event",
+            row["event_key"],
+            row["at"],
+            row["name"],
+            agent_id=row["agent_id"],
+            text=row["text"],
+            data=data,
         )
 
 
@@ -175,7 +187,9 @@ def _calls(reader: Reader, session: dict[str, Any], now: int) -> Iterator[Item]:
             call=view,
         )
         if gap:
-            yield _gap_item(row["tool_use_id"], row["started_at"], gap[0], gap[1], row["agent_id"], row["tool"])
+            yield _gap_item(
+                row["tool_use_id"], row["started_at"], gap[0], gap[1], row["agent_id"], row["tool"]
+            )
     if not hooked and len(rows):
         kind = session_gap(session, first_hook)
         if kind:
@@ -200,5 +214,7 @@ def _parse_cursor(cursor: str) -> tuple[int, int, str]:
     at, _, rest = cursor.partition(":")
     kind, _, key = rest.partition(":")
     if not at.isdigit() or not kind.isdigit():
-        raise UsageError("the cursor is not one of ours", hint="Take `next` of the page before.", place="cursor")
+        raise UsageError(
+            "the cursor is not one of ours", hint="Take `next` of the page before.", place="cursor"
+        )
     return int(at), int(kind), key

@@ -1,0 +1,1 @@
+"""The index: projections of the facts, rebuilt from ledger and archive whenever wanted."""

@@ -26,7 +26,9 @@ REGISTRATION = "registration"
 FINDING = "finding"
 
 
-class FrameHead(msgspec.Struct, omit_defaults=True, rename={"wall_ns": "w", "monotonic_ns": "m", "boot": "b"}):
+class FrameHead(
+    msgspec.Struct, omit_defaults=True, rename={"wall_ns": "w", "monotonic_ns": "m", "boot": "b"}
+):
     """What is kept of a frame's header. Short names: there is one of these for every hook event."""
 
     kind: int

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
 
-
 from watchkeeper.events.merge import Facts
 from watchkeeper.ledger.entries import Entry
 from watchkeeper.sources.claude_code.hooks import HookEvent, map_hook
@@ -97,7 +96,9 @@ def _frame(seq: int, entry: Entry, into: Interpretation) -> None:
 
 
 def _advance(into: Interpretation, source: str, end: int) -> None:
-    segment = source.split(":")[1]
+    kind, segment, _ = source.split(":")
+    if kind != "spool":
+        return
     into.spool[segment] = max(end, into.spool.get(segment, 0))
 
 
@@ -149,7 +150,11 @@ def _range(seq: int, head: envelopes.RangeHead, data: bytes, into: Interpretatio
         into.facts.extend(
             map_line(
                 TranscriptLine(
-                    source=f"{place}{number}", number=number, body=body, session_hint=session, agent_hint=agent
+                    source=f"{place}{number}",
+                    number=number,
+                    body=body,
+                    session_hint=session,
+                    agent_hint=agent,
                 )
             )
         )
@@ -180,7 +185,10 @@ def _damage(entry: Entry, into: Interpretation) -> None:
         "at": entry.at,
         "rule": "spool_damage",
         "severity": "high",
-        "what": f"{body.get('length')} bytes of the spool were no frame ({body.get('reason')}); what they held is lost.",
+        "what": (
+            f"{body.get('length')} bytes of the spool were no frame ({body.get('reason')});"
+            " what they held is lost."
+        ),
     }
     into.facts.append(Facts("finding", entry.source, "hook", 0, entry.at, values))
 

@@ -40,7 +40,9 @@ class Payloads:
             try:
                 value = value[step]
             except (KeyError, IndexError, TypeError):
-                raise NotFoundError("the payload is not where its reference says", place=f"{source} {path}") from None
+                raise NotFoundError(
+                    "the payload is not where its reference says", place=f"{source} {path}"
+                ) from None
         return value
 
     def ledger_seq(self, source: str) -> int | None:

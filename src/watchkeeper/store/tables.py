@@ -32,7 +32,9 @@ class Table:
         columns = ", ".join(f"{name} {kind}" for name, kind in self.columns.items())
         lines = [f"CREATE TABLE {self.name} ({self.key} TEXT PRIMARY KEY, {columns}) WITHOUT ROWID;"]
         for names in self.indexes:
-            lines.append(f"CREATE INDEX {self.name}_by_{'_'.join(names)} ON {self.name} ({', '.join(names)});")
+            lines.append(
+                f"CREATE INDEX {self.name}_by_{'_'.join(names)} ON {self.name} ({', '.join(names)});"
+            )
         return "\n".join(lines)
 
     @property

@@ -18,8 +18,8 @@ from watchkeeper.events.entities import (
     SEEN_HOOK_PRE,
     WITNESS_BITS,
 )
-from watchkeeper.events.identity import ERROR_LENGTH, ref, shorten, signature
 from watchkeeper.events.fields import WITNESS_RANK
+from watchkeeper.events.identity import ERROR_LENGTH, ref, shorten, signature
 from watchkeeper.events.merge import Facts
 from watchkeeper.sources.claude_code.prompts import framework_facts
 from watchkeeper.sources.claude_code.tools import error_facts, input_facts, response_facts

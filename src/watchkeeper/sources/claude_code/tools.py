@@ -127,11 +127,25 @@ def error_facts(text: str) -> dict[str, Any]:
 
 
 _REFUSALS: tuple[tuple[re.Pattern[str], dict[str, Any]], ...] = (
-    (re.compile(r"The user doesn't want to (?:proceed|take this action)|User rejected tool use"), {"denied": "user"}),
+    (
+        re.compile(r"The user doesn't want to (?:proceed|take this action)|User rejected tool use"),
+        {"denied": "user"},
+    ),
     (re.compile(r"\[Request interrupted by user"), {"interrupted": 1}),
     (re.compile(r"(?:<tool_use_error>)?Sibling tool call errored"), {"interrupted": 1}),
-    (re.compile(r"PreToolUse:\S+ hook (?:error|returned)|Hook PreToolUse:|.{0,80}denied by PreToolUse hook"), {"denied": "hook"}),
-    (re.compile(r"Permission to use \S+.{0,200}has been denied|.{0,200}(?:needs approval|haven't granted it yet)", re.DOTALL), {"denied": "rule"}),
+    (
+        re.compile(
+            r"PreToolUse:\S+ hook (?:error|returned)|Hook PreToolUse:|.{0,80}denied by PreToolUse hook"
+        ),
+        {"denied": "hook"},
+    ),
+    (
+        re.compile(
+            r"Permission to use \S+.{0,200}has been denied|.{0,200}(?:needs approval|haven't granted it yet)",
+            re.DOTALL,
+        ),
+        {"denied": "rule"},
+    ),
     (re.compile(r"<tool_use_error>|String to replace not found|File has not been read yet"), {"rejected": 1}),
 )
 

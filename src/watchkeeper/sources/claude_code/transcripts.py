@@ -13,8 +13,8 @@ from datetime import datetime
 from typing import Any
 
 from watchkeeper.events.entities import SEEN_TRANSCRIPT_RESULT, SEEN_TRANSCRIPT_USE, WITNESS_BITS
-from watchkeeper.events.identity import ref, shorten
 from watchkeeper.events.fields import WITNESS_RANK
+from watchkeeper.events.identity import ref, shorten
 from watchkeeper.events.merge import UNKNOWN_TIME, Facts
 from watchkeeper.sources.claude_code.prompts import expansion_facts, framework_facts
 from watchkeeper.sources.claude_code.tools import error_facts, input_facts, response_facts
@@ -150,7 +150,12 @@ def _assistant(view: _View, line: TranscriptLine) -> list[Facts]:
     message = view.body.get("message")
     if not isinstance(message, dict):
         return [_event(view, line, "assistant", known=False)]
-    key = _text(message.get("id")) or _text(view.body.get("requestId")) or _text(view.body.get("uuid")) or view.source
+    key = (
+        _text(message.get("id"))
+        or _text(view.body.get("requestId"))
+        or _text(view.body.get("uuid"))
+        or view.source
+    )
     facts = _request(view, key, message)
     content = message.get("content")
     blocks = content if isinstance(content, list) else [{"type": "text", "text": content}]
@@ -221,7 +226,9 @@ def _user(view: _View, line: TranscriptLine) -> list[Facts]:
     if results:
         facts: list[Facts] = []
         for place, block in results:
-            facts.extend(_tool_result(view, block, [*view.path, "message", "content", place], alone=len(results) == 1))
+            facts.extend(
+                _tool_result(view, block, [*view.path, "message", "content", place], alone=len(results) == 1)
+            )
         return facts
     return _prompt(view, content)
 
@@ -418,7 +425,9 @@ def _title(field: str, name: str) -> Callable[[_View, TranscriptLine], list[Fact
 
 def _permission_mode(view: _View, _line: TranscriptLine) -> list[Facts]:
     mode = _text(view.body.get("permissionMode"))
-    return [view.facts("session", view.session, {"permission_modes": [mode]})] if view.session and mode else []
+    return (
+        [view.facts("session", view.session, {"permission_modes": [mode]})] if view.session and mode else []
+    )
 
 
 def _plain_event(view: _View, line: TranscriptLine) -> list[Facts]:
@@ -445,7 +454,11 @@ def _event(view: _View, line: TranscriptLine, name: str, *, known: bool) -> Fact
 
 def _event_text(body: Mapping[str, Any]) -> str | None:
     error = body.get("error")
-    for value in (body.get("content"), error.get("message") if isinstance(error, dict) else error, body.get("prUrl")):
+    for value in (
+        body.get("content"),
+        error.get("message") if isinstance(error, dict) else error,
+        body.get("prUrl"),
+    ):
         if isinstance(value, str) and value:
             return shorten(value, 500)
     return None

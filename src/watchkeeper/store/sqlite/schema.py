@@ -34,7 +34,11 @@ CREATE TABLE meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
 
 def ddl() -> str:
     """Return the statements that create every table of the index."""
-    return _OWN_TABLES + "\n".join(table.ddl for table in TABLES.values()) + f"\nPRAGMA user_version = {SCHEMA_VERSION};"
+    return (
+        _OWN_TABLES
+        + "\n".join(table.ddl for table in TABLES.values())
+        + f"\nPRAGMA user_version = {SCHEMA_VERSION};"
+    )
 
 
 def version_of(connection: apsw.Connection) -> int:

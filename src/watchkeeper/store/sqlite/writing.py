@@ -121,7 +121,7 @@ class Store:
         for table, bindings in rows.items():
             execute(TABLES[table].upsert, bindings)
         for table, keys in gone.items():
-            execute(f"DELETE FROM {table} WHERE {TABLES[table].key} = ?", keys)  # noqa: S608
+            execute(f"DELETE FROM {table} WHERE {TABLES[table].key} = ?", keys)
 
     def _state(self, entity: str, key: str) -> State:
         place = (entity, key)
