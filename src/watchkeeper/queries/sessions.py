@@ -187,10 +187,8 @@ def _version_key(version: str) -> tuple[int, ...]:
 def _coverage(reader: Reader, row: dict[str, Any], now: int) -> dict[str, Any]:
     calls = row["tool_calls"] or 0
     hooked, written = row["hook_first_at"] is not None, row["transcript_first_at"] is not None
-    if hooked and written:
-        whole = row["by_all"] or 0
-    else:
-        whole = (row["by_hook"] if hooked else row["by_transcript"]) or 0
+    alone = row["by_hook"] if hooked else row["by_transcript"]
+    whole = (row["by_all"] if hooked and written else alone) or 0
     return {
         "tool_calls": calls,
         "by_witness": {

@@ -30,12 +30,12 @@ class Table:
     def ddl(self) -> str:
         """The statements that create the table and its indexes."""
         columns = ", ".join(f"{name} {kind}" for name, kind in self.columns.items())
-        lines = [f"CREATE TABLE {self.name} ({self.key} TEXT PRIMARY KEY, {columns}) WITHOUT ROWID;"]
-        for names in self.indexes:
-            lines.append(
-                f"CREATE INDEX {self.name}_by_{'_'.join(names)} ON {self.name} ({', '.join(names)});"
-            )
-        return "\n".join(lines)
+        table = f"CREATE TABLE {self.name} ({self.key} TEXT PRIMARY KEY, {columns}) WITHOUT ROWID;"
+        indexes = [
+            f"CREATE INDEX {self.name}_by_{'_'.join(names)} ON {self.name} ({', '.join(names)});"
+            for names in self.indexes
+        ]
+        return "\n".join([table, *indexes])
 
     @property
     def upsert(self) -> str:
