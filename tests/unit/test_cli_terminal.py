@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from watchkeeper.cli.terminal import clip, columns_of, one_line, pad, visible
+from watchkeeper.cli.terminal import clip, columns_of, harmless, one_line, pad, styled, visible
 
 
 @pytest.mark.parametrize(
@@ -57,3 +57,10 @@ def test_clip_never_exceeds_the_width_and_marks_the_cut() -> None:
 def test_pad_aligns_by_columns_not_characters() -> None:
     assert pad("日", 4) == "日  "
     assert pad("7", 3, right=True) == "  7"
+
+
+def test_only_our_own_styles_pass_and_only_with_colour() -> None:
+    ours = styled("denied", "warn", colour=True)
+    assert harmless(ours, colour=True) == ours
+    assert harmless(ours, colour=False) == "\\x1b[33mdenied\\x1b[0m"
+    assert harmless(f"{ours}\x1b[2J\x1b]0;x\x07", colour=True) == f"{ours}\\x1b[2J\\x1b]0;x\\x07"

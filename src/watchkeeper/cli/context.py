@@ -6,7 +6,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
-from watchkeeper.cli.terminal import styled
+from watchkeeper.cli.terminal import harmless, styled, visible
 
 if TYPE_CHECKING:
     from watchkeeper.settings import Settings
@@ -33,13 +33,13 @@ class Context:
         print(json.dumps(document, indent=indent))
 
     def line(self, text: str = "") -> None:
-        """Print one line of the answer; nothing with ``--json``."""
+        """Print one line of the answer, harmless whatever it holds; nothing with ``--json``."""
         if not self.json:
-            print(text)
+            print(harmless(text, colour=self._colour))
 
     def note(self, text: str) -> None:
         """Say something beside the answer, on standard error."""
-        print(text, file=sys.stderr, flush=True)
+        print(visible(text), file=sys.stderr, flush=True)
 
     def next_step(self, text: str) -> None:
         """Print the dim last line that names the next useful command."""

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 _STYLES = {"good": "32", "bad": "31", "warn": "33", "dim": "2", "bold": "1"}
 
+_OWN_CODES = tuple(f"[{code}m" for code in ("0", *_STYLES.values()))
+
 _SPELLED = [
     *(code for code in range(0x20) if code not in (0x09, 0x0A)),
     *range(0x7F, 0xA0),
@@ -46,6 +48,18 @@ def visible(text: str) -> str:
     if text.isascii() and text.isprintable():
         return text
     return text.translate(_VISIBLE)
+
+
+def harmless(text: str, *, colour: bool) -> str:
+    """Return the text with every control spelled out but, with colour, the styles that `styled` sets."""
+    if not colour or "\x1b" not in text:
+        return visible(text)
+    pieces = text.split("\x1b")
+    kept = [visible(pieces[0])]
+    for piece in pieces[1:]:
+        ours = piece.startswith(_OWN_CODES)
+        kept.append(("\x1b" if ours else "\\x1b") + visible(piece))
+    return "".join(kept)
 
 
 def one_line(text: str | None) -> str:
