@@ -64,7 +64,8 @@ def payloads(items: list[FrameAt]) -> list[bytes]:
 
 def storm(hook: Path, home: Path) -> list[subprocess.Popen[bytes]]:
     """Start twelve agents that each fire fifty hooks, one after the other."""
-    loop = f'i=0; while [ $i -lt {EACH} ]; do echo "$0-$i" | "{hook}" --home "{home}" || exit 1; i=$((i+1)); done'
+    fire = f'echo "$0-$i" | "{hook}" --home "{home}" || exit 1'
+    loop = f"i=0; while [ $i -lt {EACH} ]; do {fire}; i=$((i+1)); done"
     return [subprocess.Popen(["/bin/sh", "-c", loop, str(number)]) for number in range(PROCESSES)]
 
 
@@ -142,6 +143,7 @@ def test_stopped_hook_that_holds_the_lock_delays_nobody_for_long(hook: Path, pla
     assert holder.stdout.readline() == b"locked\n"
     for number in range(5):
         run(hook, place, b"%d" % number)
+    assert len([path for path in (place / "spool").iterdir() if path.name.startswith("private-")]) == 5
     follower = SpoolFollower(place / "spool", 1 << 30, {})
     assert sorted(payloads(follower.read(ALL))) == [b"0", b"1", b"2", b"3", b"4", b"before"]
     holder.communicate(b"\n", timeout=60)
