@@ -71,7 +71,7 @@ class Recorder:
     async def run(self) -> None:
         """Record until told to stop."""
         self._note(envelopes.START, process_facts() | {"version": __version__})
-        self.registration.check(announce=False)
+        self.registration.check()
         self.intake.discover(self.settings.claude_config_dirs)
         while not self.stopping:
             try:

@@ -25,5 +25,7 @@ def merge_interpretation(store: Store, result: Interpretation, next_seq: int) ->
             store.put_file(file)
         for segment, end in result.spool.items():
             store.put_meta(f"spool:{segment}", end)
+        for name, mark in result.marks.items():
+            store.put_meta(name, mark)
         store.put_meta("ledger_next", next_seq)
     return changes

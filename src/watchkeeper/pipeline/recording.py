@@ -104,8 +104,11 @@ class Recording:
     def record_range(self, found: Range) -> tuple[Changes, Interpretation]:
         """Put new lines of a transcript on record: archive first, then the ledger entry that names them."""
         redacted = self.redactor.redact(found.data)
-        address = self.archive.put(redacted.data)
-        self.archive.commit()
+        pack, position, digest = "", 0, ""
+        if redacted.data:
+            address = self.archive.put(redacted.data)
+            self.archive.commit()
+            pack, position, digest = address.pack, address.offset, address.digest
         head = envelopes.RangeHead(
             file_key=found.file_key,
             path=found.path,
@@ -120,15 +123,15 @@ class Recording:
             size=found.size,
             mtime_ns=found.mtime_ns,
             head_digest=found.head_digest,
-            digest=address.digest,
-            pack=address.pack,
-            position=address.offset,
+            digest=digest,
+            pack=pack,
+            position=position,
             skipped=[(number, reason) for number, reason in found.skipped],
             masked=redacted.hits,
         )
         source = f"transcript:{found.file_key}:{found.generation}:{found.first_line}+{found.line_count}"
         entry = envelopes.range_entry(source, now_ms(), head)
-        return self.record([entry], archived={(address.pack, address.offset): redacted.data})
+        return self.record([entry], archived={(pack, position): redacted.data})
 
     def note(
         self, kind: str, body: dict[str, object], source: str = "recorder"
@@ -144,15 +147,10 @@ class Recording:
             return Changes(), Interpretation()
         seqs = self.ledger.append(entries)
         self.ledger.commit()
-        held = archived or {}
+        held, read = archived or {}, self._archive_reader.get
         result = Interpretation()
         for seq, entry in zip(seqs, entries, strict=True):
-            interpret(
-                seq,
-                entry,
-                lambda pack, at: held.get((pack, at)) or self._archive_reader.get(pack, at),
-                result,
-            )
+            interpret(seq, entry, lambda pack, at: held.get((pack, at)) or read(pack, at), result)
         return merge_interpretation(self.store, result, self.ledger.next_seq), result
 
     def _replay(self) -> int:

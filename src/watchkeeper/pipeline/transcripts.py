@@ -95,7 +95,7 @@ class TranscriptIntake:
 
     def enqueue(self, file: TranscriptFile, *, first: bool = False) -> int:
         """Queue one file unless it is unchanged or queued; return 1 when it was queued."""
-        if file.path in self._queued or self._unchanged(file):
+        if not file.size or file.path in self._queued or self._unchanged(file):
             return 0
         self._queued.add(file.path)
         if first:
@@ -154,13 +154,10 @@ class TranscriptIntake:
         if body is None:
             return Changes()
         head = envelopes.MetaHead(relative=file.relative, session_id=session, agent_id=agent, body=body)
-        known = f"meta:{path}"
-        mark = envelopes.digest_of(head)
-        if self.recording.store.get_meta(known) == mark:
+        name = f"meta:{file.relative}"
+        if self.recording.store.get_meta(name) == envelopes.digest_of(head):
             return Changes()
-        entry = envelopes.meta_entry(f"meta:{file.relative}", now_ms(), head)
-        changes, _ = self.recording.record([entry])
-        self.recording.store.put_meta(known, mark)
+        changes, _ = self.recording.record([envelopes.meta_entry(name, now_ms(), head)])
         return changes
 
     def _files_at(self, path: Path) -> Iterator[TranscriptFile]:

@@ -33,6 +33,8 @@ class Interpretation:
     skipped: list[tuple[str, int, str]] = field(default_factory=list)
     spool: dict[str, int] = field(default_factory=dict)
     """Per segment the offset up to which it is on record."""
+    marks: dict[str, str] = field(default_factory=dict)
+    """Small marks by name: digests of sidecars and registrations, to notice a change."""
     lines: int = 0
     observations: int = 0
 
@@ -58,13 +60,17 @@ def interpret(seq: int, entry: Entry, read_archive: ReadArchive, into: Interpret
         _frame(seq, entry, into)
     elif entry.kind == envelopes.RANGE:
         head = envelopes.read_range(entry.payload, entry.source)
-        _range(seq, head, read_archive(head.pack, head.position), into)
+        _range(seq, head, read_archive(head.pack, head.position) if head.pack else b"", into)
     elif entry.kind == envelopes.META:
         head_of_meta = envelopes.read_meta(entry.payload, entry.source)
         into.facts.extend(
             map_meta(entry.source, head_of_meta.agent_id, head_of_meta.session_id, head_of_meta.body)
         )
+        into.marks[f"meta:{head_of_meta.relative}"] = envelopes.digest_of(head_of_meta)
         into.observations += 1
+    elif entry.kind == envelopes.REGISTRATION:
+        body = envelopes.decode_any(entry.payload)
+        into.marks[f"registration:{body['file']}"] = body["after"]
     elif entry.kind == envelopes.DAMAGE:
         _damage(entry, into)
     elif entry.kind == envelopes.FINDING:
