@@ -16,17 +16,27 @@ from typing import Any, Literal
 from watchkeeper.errors import FormatError, NotFoundError
 from watchkeeper.ledger.anchor import Anchor, evidence
 from watchkeeper.ledger.blocks import (
+    BLOCK_KIND_OFFSET,
+    CHECKPOINT,
     ENTRIES,
     Block,
     DamagedBlockError,
     SegmentHeader,
     header_bytes,
     list_segments,
+    pack_block,
     read_segment_header,
     unpack_entries,
     walk_blocks,
 )
-from watchkeeper.ledger.checkpoints import FILE, Checkpoint, parse_checkpoint, read_checkpoints, read_head
+from watchkeeper.ledger.checkpoints import (
+    FILE,
+    Checkpoint,
+    last_checkpoint,
+    parse_checkpoint,
+    read_checkpoints,
+    read_head,
+)
 from watchkeeper.ledger.codec import Codec
 from watchkeeper.ledger.entries import StoredEntry
 from watchkeeper.ledger.erasure import pending_erasure
@@ -38,6 +48,7 @@ Integrity = Literal["intact", "broken"]
 Completeness = Literal["complete", "truncated", "unknown"]
 
 PROGRESS_ENTRIES = 10_000
+TORN_BYTES = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,9 +146,9 @@ class _Check:
     def run(self) -> None:
         """Do all of it."""
         # The head is read first, the segments last: what a writer adds meanwhile is newer, not missing.
+        self._read_keys()
         self._read_checkpoints()
         segments = list_segments(self.directory)
-        self._read_keys(bool(segments))
         self._check_signatures()
         for number, (first, path) in enumerate(segments):
             self._check_segment(first, path, last=number == len(segments) - 1)
@@ -181,7 +192,7 @@ class _Check:
                     "checkpoints are out of order", "a tree that grew cannot shrink", place, found.tree_size
                 )
             if previous is not None and found.previous != previous.digest():
-                self._miss("a checkpoint is missing", "the next one names another before it", place, vouched)
+                self._miss("a checkpoint is missing", "the next one names another before it", place, None)
             if previous is not None and found.at < previous.at:
                 self.note(
                     "the clock went back", f"by {previous.at - found.at} ms between two checkpoints", place
@@ -210,6 +221,10 @@ class _Check:
                     "the newest head is missing", "it is kept beside the keys, outside the ledger", path
                 )
             return
+        if self._keys is not None and not self._holds(head):
+            self.head_lost = True
+            self.note("the newest head cannot be used", "its signature does not hold", self.keys_directory)
+            return
         self.head_known = True
         stored = self._checkpoints.setdefault(head.tree_size, head)
         if stored is head:
@@ -219,7 +234,7 @@ class _Check:
                 path,
                 None,
             )
-            if path.exists() and not path.read_bytes().endswith(b"\n"):
+            if last_checkpoint(path)[1]:
                 self._damaged_lines = True
                 self._break("a checkpoint is damaged", "its line has no end", path, None)
         elif stored.digest() != head.digest():
@@ -230,11 +245,11 @@ class _Check:
                 head.tree_size,
             )
 
-    def _read_keys(self, anything: bool) -> None:
+    def _read_keys(self) -> None:
         try:
             self._keys = KeyRing(self.keys_directory, create_if_missing=False)
         except (FormatError, NotFoundError) as error:
-            if anything or self._checkpoints:
+            if list_segments(self.directory) or (self.directory / FILE).exists():
                 self._break("no signature can be checked", str(error), self.keys_directory, 0)
 
     def _check_signatures(self) -> None:
@@ -273,7 +288,8 @@ class _Check:
                 self._expected = max(self._expected, first)
             for item in walk_blocks(descriptor, header_bytes(first), path, first):
                 if isinstance(item, DamagedBlockError):
-                    self._damage(item, last=last)
+                    tail = os.pread(descriptor, TORN_BYTES, item.offset) if item.torn and last else None
+                    self._damage(item, tail)
                 elif item.kind == ENTRIES:
                     self._check_block(item, path)
                 else:
@@ -298,8 +314,8 @@ class _Check:
     def _missing(self, first: int, place: Path | str) -> None:
         self._miss("entries are missing", f"{self._expected} to {first - 1}", place, self._expected)
 
-    def _damage(self, damage: DamagedBlockError, *, last: bool) -> None:
-        if damage.torn and last and self._expected >= self._signed:
+    def _damage(self, damage: DamagedBlockError, tail: bytes | None) -> None:
+        if tail is not None and self._expected >= self._signed and self._plausible(tail):
             self.note(
                 "the last block is torn",
                 "a crash, or a write that is under way; nothing signed",
@@ -309,6 +325,13 @@ class _Check:
         self._break(damage.what, damage.why, damage.place, self._expected)
         self._damage_open, self._tree = True, None
         self._promised = damage.promised or 0
+
+    def _plausible(self, tail: bytes) -> bool:
+        """Whether a torn tail can be what a write left; the copy of a checkpoint is known, byte for byte."""
+        newest, _torn = last_checkpoint(self.directory / FILE)
+        if tail[BLOCK_KIND_OFFSET : BLOCK_KIND_OFFSET + 1] != bytes([CHECKPOINT]) or newest is None:
+            return True
+        return pack_block(CHECKPOINT, newest.tree_size, 0, newest.line()).startswith(tail)
 
     def _check_block(self, block: Block, path: Path) -> None:
         place = f"{path}:{block.offset}"
