@@ -144,8 +144,8 @@ static void write_output(const uint8_t *bytes, size_t length) {
     }
 }
 
-/* Takes the payload in and stores it; false when it is only in memory (still good enough to ask about). */
-static bool record_event(struct spool *spool, const struct options *options, const struct stamp *stamp,
+/* Takes the payload in and stores it; when it cannot be stored it is still in memory, good enough to ask about. */
+static void record_event(struct spool *spool, const struct options *options, const struct stamp *stamp,
                          struct position *position) {
     uint16_t flags = options->decide ? FLAG_ASKED : 0;
     frame_begin(&event, stamp, options->kind, flags, environ);
@@ -153,14 +153,14 @@ static bool record_event(struct spool *spool, const struct options *options, con
     event.payload_length = read_input(payload, sizeof payload);
     if (event.payload_length == sizeof payload) {
         if (spool_stream(spool, &event, flags, position, STDIN_FILENO)) {
-            return true;
+            return;
         }
         drain_input();
         flags = (uint16_t)(flags | FLAG_TRUNCATED);
     }
     frame_lengths(&event, flags, event.payload_length);
     frame_finish(&event);
-    return spool_append(spool, &event, position);
+    (void)spool_append(spool, &event, position);
 }
 
 static void record_decision(struct spool *spool, struct stamp *stamp, const struct position *of,
@@ -185,15 +185,14 @@ static int run(const struct options *options) {
     struct decision decision = {VERDICT_NONE, 0, NULL, 0, 0};
     read_boot_id(stamp.boot_id);
     spool_open(&spool, options->home, (uid_t)stamp.uid);
-    if (record_event(&spool, options, &stamp, &position)) {
-        doorbell_ring(options->home);
+    record_event(&spool, options, &stamp, &position);
+    if (options->decide) {
+        decider_ask(options->home, &event, options->deadline_ms, &decision);
+        record_decision(&spool, &stamp, &position, &decision);
+        write_output(decision.output, decision.output_length);
     }
-    if (!options->decide) {
-        return 0;
-    }
-    decider_ask(options->home, &event, options->deadline_ms, &decision);
-    record_decision(&spool, &stamp, &position, &decision);
-    write_output(decision.output, decision.output_length);
+    /* Last, so that a woken recorder does not take the processor from the decider. */
+    doorbell_ring(options->home);
     return decision.exit_code;
 }
 

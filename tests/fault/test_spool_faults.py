@@ -134,19 +134,16 @@ def test_killed_hooks_cost_only_themselves(hook: Path, place: Path) -> None:
 
 def test_stopped_hook_that_holds_the_lock_delays_nobody_for_long(hook: Path, place: Path) -> None:
     run(hook, place, b"before")
-    holder = subprocess.Popen(
-        ["flock", "-x", place / "spool" / "current.wks", "sh", "-c", "echo locked; read line"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-    )
-    assert holder.stdout is not None
-    assert holder.stdout.readline() == b"locked\n"
-    for number in range(5):
-        run(hook, place, b"%d" % number)
-    assert len([path for path in (place / "spool").iterdir() if path.name.startswith("private-")]) == 5
-    follower = SpoolFollower(place / "spool", 1 << 30, {})
-    assert sorted(payloads(follower.read(ALL))) == [b"0", b"1", b"2", b"3", b"4", b"before"]
-    holder.communicate(b"\n", timeout=60)
+    command = ["flock", "-x", place / "spool" / "current.wks", "sh", "-c", "echo locked; read line"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"locked\n"
+        for number in range(5):
+            run(hook, place, b"%d" % number)
+        own = [path for path in (place / "spool").iterdir() if path.name.startswith("private-")]
+        found = SpoolFollower(place / "spool", 1 << 30, {}).read(ALL)
+    assert len(own) == 5
+    assert sorted(payloads(found)) == [b"0", b"1", b"2", b"3", b"4", b"before"]
 
 
 def test_full_disk_costs_the_agent_nothing_and_leaves_whole_frames(

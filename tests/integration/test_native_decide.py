@@ -304,3 +304,15 @@ def test_decider_of_a_stranger_is_not_believed(hook: Path, place: Path) -> None:
         assert ask(shared, place, *PATIENCE, user=agent, group=agent, extra_groups=[]) == (0, b"")
         listener.kill()
     assert verdict(place)["verdict"] == "unreachable"
+
+
+def test_doorbell_rings_once_when_event_and_decision_are_there(hook: Path, place: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as bell:
+        bell.bind(str(place / "run" / "doorbell.sock"))
+        bell.settimeout(10)
+        ask(hook, place)
+        assert bell.recv(8) == b"!"
+        assert [frame.kind for frame in frames(place)] == [FrameKind.EVENT, FrameKind.DECISION]
+        bell.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            bell.recv(8)
