@@ -146,9 +146,8 @@ def running_daemon(settings: Settings) -> Iterator[RunningDaemon]:
     """A real daemon on a free port, stopped after the test."""
     from watchkeeper.daemon import control
 
-    running = control.ensure_running(settings, wait_seconds=60)
     try:
-        yield RunningDaemon(settings, running.url)
+        yield RunningDaemon(settings, control.ensure_running(settings, wait_seconds=60).url)
     finally:
         control.stop(settings)
 

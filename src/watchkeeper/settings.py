@@ -257,7 +257,10 @@ def _read_config(path: Path) -> dict[str, Any]:
         return {}
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(
-            "the configuration cannot be read", why=str(error), hint="Correct the file or remove it.", place=str(path)
+            "the configuration cannot be read",
+            why=str(error),
+            hint="Correct the file or remove it.",
+            place=str(path),
         ) from error
     flat: dict[str, Any] = {}
     for section, content in document.items():
@@ -266,5 +269,7 @@ def _read_config(path: Path) -> dict[str, Any]:
     known = {row.name for row in SETTINGS}
     for name in flat:
         if name not in known:
-            raise ConfigError(f"unknown setting {name}", hint="Run `wk config` for the list.", place=str(path))
+            raise ConfigError(
+                f"unknown setting {name}", hint="Run `wk config` for the list.", place=str(path)
+            )
     return flat

@@ -38,7 +38,7 @@ def wk(home: Path, *words: str, **environment: str) -> subprocess.CompletedProce
 
 def answer(home: Path, *words: str, status: int = 0) -> Any:
     """Run ``wk ... --json`` and return its one document."""
-    done = wk(home, *words, "--json")
+    done = wk(home, "--json", *words)
     assert done.returncode == status, done.stdout + done.stderr
     return json.loads(done.stdout)
 
@@ -134,7 +134,8 @@ def test_import_reports_files_lines_and_each_skipped_line_with_its_reason(home: 
 
 
 def test_import_takes_paths_and_refuses_one_that_is_not_there(home: Path, agent: Path) -> None:
-    elsewhere = home.parent / "elsewhere"
+    elsewhere = home.parent / "backup" / "projects"
+    elsewhere.parent.mkdir()
     shutil.move(agent / "projects", elsewhere)
     assert answer(home, "sessions")["sessions"] == []
     assert answer(home, "import", str(elsewhere))["files"] == 2
@@ -177,7 +178,7 @@ def test_sessions_are_found_by_words_project_and_time(home: Path, agent: Path) -
         return [row["session_id"] for row in answer(home, "sessions", *words)["sessions"]]
 
     assert found("parser") == [FIRST]
-    assert found("--json", "-n", "5", "--", "manual") == [SECOND]
+    assert found("-n", "5", "--", "manual") == [SECOND]
     assert found("manual", "-n", "5") == [SECOND]
     assert found("--", "--json") == []
     assert found("-p", "other") == [SECOND]
@@ -192,7 +193,7 @@ def test_the_list_for_people_is_aligned_harmless_and_names_resume_and_next_step(
     done = wk(home, "sessions", COLUMNS="100")
     assert done.returncode == 0, done.stderr
     assert "\x1b" not in done.stdout
-    assert "\\x1b]0;owned" in done.stdout
+    assert "\\x1b]0;owned" in wk(home, "sessions", COLUMNS="160").stdout
     assert f"claude --resume {FIRST}" in done.stdout
     assert done.stdout.splitlines()[-1].endswith(f"wk show {SECOND[:8]}")
     assert max(map(len, done.stdout.splitlines())) <= 100

@@ -63,8 +63,8 @@ def test_the_parts_see_no_secret_of_the_shell(home: Path) -> None:
         port = probe.getsockname()[1]
     environment = dict(os.environ) | {"SOME_API_KEY": "sk-live", "WATCHKEEPER_PORT": str(port)}
     settings = Settings(home, environment)
-    control.ensure_running(settings, wait_seconds=60)
     try:
+        control.ensure_running(settings, wait_seconds=60)
         supervisor = control.status(settings).supervisor
         if not Path("/proc/self/environ").exists():
             pytest.skip("no /proc to look into")

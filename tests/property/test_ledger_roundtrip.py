@@ -43,7 +43,9 @@ def naive_root(leaves: list[bytes]) -> bytes:
 
 
 @QUICK
-@given(batches=st.lists(st.lists(ENTRY, max_size=9), max_size=8), reopen=st.booleans(), every=st.integers(1, 12))
+@given(
+    batches=st.lists(st.lists(ENTRY, max_size=9), max_size=8), reopen=st.booleans(), every=st.integers(1, 12)
+)
 def test_any_batching_gives_the_same_entries_and_the_defined_root(
     batches: list[list[Entry]], reopen: bool, every: int
 ) -> None:
@@ -108,7 +110,9 @@ def test_any_excerpt_verifies_stand_alone(total: int, every: int, data: st.DataO
     told = data.draw(st.sets(st.integers(first, last)))
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
-        writer = LedgerWriter(home / "ledger", KeyRing(home / "keys"), checkpoint_entries=every, segment_bytes=900)
+        writer = LedgerWriter(
+            home / "ledger", KeyRing(home / "keys"), checkpoint_entries=every, segment_bytes=900
+        )
         for number in range(total):
             writer.append([Entry("hook", f"s:{number}", number, bytes([number]) * 9)])
             writer.commit()

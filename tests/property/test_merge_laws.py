@@ -13,7 +13,9 @@ from watchkeeper.events.entities import ENTITIES
 from watchkeeper.events.fields import WITNESS_ORDER, WITNESS_RANK, Field
 from watchkeeper.events.merge import Facts, State, decode_state, encode_state, join, lift
 
-FIELDS = {rule: Field(rule, "", "") for rule in ("min", "max", "bits", "union", "least", "latest", "witnessed")}
+FIELDS = {
+    rule: Field(rule, "", "") for rule in ("min", "max", "bits", "union", "least", "latest", "witnessed")
+}
 
 _numbers = st.integers(min_value=0, max_value=50)
 _values = st.one_of(_numbers, st.text(max_size=3), st.lists(_numbers, max_size=2))
@@ -51,7 +53,9 @@ def test_any_order_and_repetition_gives_the_same_bytes(items: list[Facts], shuff
 
 
 @given(st.lists(facts(), max_size=8), st.integers(0, 8), st.booleans())
-def test_any_splitting_into_stored_parts_gives_the_same_bytes(items: list[Facts], cut: int, swap: bool) -> None:
+def test_any_splitting_into_stored_parts_gives_the_same_bytes(
+    items: list[Facts], cut: int, swap: bool
+) -> None:
     left = decode_state(merged(items[:cut]))
     right = decode_state(merged(items[cut:]))
     first, second = (right, left) if swap else (left, right)

@@ -83,9 +83,9 @@ def _dispatch(words: list[str]) -> int:
 
 
 def _module(name: str) -> Any:
-    import importlib
-
-    return importlib.import_module(f"watchkeeper.cli.{COMMANDS[name][0]}")
+    path = f"watchkeeper.cli.{COMMANDS[name][0]}"
+    __import__(path)
+    return sys.modules[path]
 
 
 def _parse(name: str, words: list[str]) -> argparse.Namespace:
@@ -98,6 +98,9 @@ def _parse(name: str, words: list[str]) -> argparse.Namespace:
     takes_words = any(action.dest == "words" for action in parser._actions)
     if tail and not takes_words:
         return parser.parse_args([*head, "--", *tail])
+    if not {"-h", "--help"} & set(head):
+        # Else argparse formats a usage that nobody sees, and imports shutil for it.
+        parser.usage = ""
     arguments = parser.parse_intermixed_args(head)
     if tail:
         arguments.words = [*arguments.words, *tail]

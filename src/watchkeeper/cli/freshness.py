@@ -83,9 +83,11 @@ def _by_ourselves(context: Context) -> int | None:
 
     if not is_stale(context.settings):
         return 0
+    from watchkeeper.daemon.homes import prepare_home
     from watchkeeper.pipeline.catch_up import catch_up
 
     try:
+        prepare_home(context.settings.places)
         catch_up(context.settings)
     except LockedError:
         return None

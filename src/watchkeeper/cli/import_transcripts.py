@@ -42,8 +42,10 @@ def _import(paths: list[Path] | None, context: Context) -> dict[str, Any]:
     recorder = RecorderClient(context.settings.places)
     if recorder.is_running():
         return recorder.import_paths(None if paths is None else [str(path) for path in paths])
+    from watchkeeper.daemon.homes import prepare_home
     from watchkeeper.pipeline.catch_up import catch_up
 
+    prepare_home(context.settings.places)
     with context.progress as progress:
         report = catch_up(
             context.settings,

@@ -156,7 +156,7 @@ def session_view(reader: Reader, row: dict[str, Any], now: int) -> dict[str, Any
         "session_id": row["session_id"],
         "project": project_name(path),
         "cwd": row["cwd"],
-        "title": row["title_custom"] or row["title_ai"] or row["title_summary"] or row["first_prompt"],
+        "title": _title(row),
         "started_at": rfc3339(row["started_at"]),
         "last_at": rfc3339(row["last_at"]),
         "ended_at": rfc3339(ended),
@@ -178,6 +178,11 @@ def session_view(reader: Reader, row: dict[str, Any], now: int) -> dict[str, Any
         "coverage": _coverage(reader, row, now),
         "resume": resume_command(row["session_id"]),
     }
+
+
+def _title(row: dict[str, Any]) -> str | None:
+    given = row["title_custom"] or row["title_ai"] or row["title_summary"] or row["first_prompt"]
+    return " ".join(given.split()) if given else None
 
 
 def _version_key(version: str) -> tuple[int, ...]:

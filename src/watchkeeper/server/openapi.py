@@ -12,7 +12,7 @@ from litestar import Litestar, get
 from litestar.openapi.config import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme, Server
-from litestar.params import Parameter
+from litestar.params import QueryParameter
 
 from watchkeeper import __version__
 from watchkeeper.queries.models import LiveMessage
@@ -28,7 +28,7 @@ from watchkeeper.server.routes import ERRORS, HTTP_ROUTES
     responses=ERRORS,
 )
 async def live_description(
-    session: Annotated[str | None, Parameter(description="Watch this session from the start.")] = None,
+    session: Annotated[str | None, QueryParameter(description="Watch this session from the start.")] = None,
 ) -> LiveMessage:
     """Stream what changes, over a WebSocket; the first message is a `hello`, also after messages were lost.
 

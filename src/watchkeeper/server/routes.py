@@ -12,7 +12,7 @@ from litestar import MediaType, Request, Response, get, post
 from litestar.datastructures import Cookie, State
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.spec import OpenAPIMediaType, OpenAPIType, Operation, RequestBody, Schema
-from litestar.params import Parameter
+from litestar.params import PathParameter, QueryParameter
 
 from watchkeeper import __version__
 from watchkeeper.errors import UsageError
@@ -41,14 +41,16 @@ OPEN: list[dict[str, list[str]]] = [{}]
 """Security requirement of what anyone may ask for."""
 
 Cursor = Annotated[
-    str | None, Parameter(description="Where the page before ended: its `next`.", max_length=512)
+    str | None, QueryParameter(description="Where the page before ended: its `next`.", max_length=512)
 ]
 Moment = Annotated[
     str | None,
-    Parameter(description="`24h`, `7d`, a date, an RFC 3339 time, or `all`.", max_length=64),
+    QueryParameter(description="`24h`, `7d`, a date, an RFC 3339 time, or `all`.", max_length=64),
 ]
-PageSize = Annotated[int, Parameter(ge=1, le=1000, description="Rows of a page.")]
-ItemCount = Annotated[int, Parameter(ge=1, le=10_000, description="Items of a page.")]
+PageSize = Annotated[int, QueryParameter(ge=1, le=1000, description="Rows of a page.")]
+SessionId = Annotated[str, PathParameter(description="A session's id, or the beginning of it.")]
+ToolUseId = Annotated[str, PathParameter(description="The id of a tool call.")]
+ItemCount = Annotated[int, QueryParameter(ge=1, le=10_000, description="Items of a page.")]
 
 
 class Health(msgspec.Struct):
@@ -125,7 +127,7 @@ async def metrics(state: State) -> str:
 async def sign_in(
     request: Request[Any, Any, State],
     state: State,
-    code: Annotated[str, Parameter(description="A one-time code from `wk url`.", max_length=200)] = "",
+    code: Annotated[str, QueryParameter(description="A one-time code from `wk url`.", max_length=200)] = "",
 ) -> Response[bytes]:
     """Take a one-time code, give the browser its cookie and send it to the page."""
     service = _service(state)
@@ -172,8 +174,8 @@ async def status(state: State) -> Response[models.Status]:
 @get("/api/sessions", operation_id="listSessions", tags=["record"], responses=ERRORS)
 async def sessions(
     state: State,
-    q: Annotated[str | None, Parameter(description="Words that all occur.", max_length=1000)] = None,
-    project: Annotated[str | None, Parameter(description="The project's name.", max_length=1000)] = None,
+    q: Annotated[str | None, QueryParameter(description="Words that all occur.", max_length=1000)] = None,
+    project: Annotated[str | None, QueryParameter(description="The project's name.", max_length=1000)] = None,
     since: Moment = None,
     until: Moment = None,
     limit: PageSize = 50,
@@ -195,7 +197,7 @@ async def sessions(
 @get(
     "/api/sessions/{session_id:str}", operation_id="getSession", tags=["record"], responses=ERRORS | NOT_FOUND
 )
-async def session(state: State, session_id: str) -> Response[models.SessionDetail]:
+async def session(state: State, session_id: SessionId) -> Response[models.SessionDetail]:
     """Give one session, named by its id or the beginning of it."""
     return _json(await _service(state).answers.session(session_id))
 
@@ -207,14 +209,14 @@ async def session(state: State, session_id: str) -> Response[models.SessionDetai
     responses=ERRORS | NOT_FOUND,
 )
 async def timeline(
-    state: State, session_id: str, cursor: Cursor = None, limit: ItemCount = 1000
+    state: State, session_id: SessionId, cursor: Cursor = None, limit: ItemCount = 1000
 ) -> Response[models.Timeline]:
     """Give a page of a session's timeline, oldest first."""
     return _json(await _service(state).answers.timeline(session_id, cursor or None, limit))
 
 
 @get("/api/calls/{tool_use_id:str}", operation_id="getCall", tags=["record"], responses=ERRORS | NOT_FOUND)
-async def call(state: State, tool_use_id: str) -> Response[models.CallDetail]:
+async def call(state: State, tool_use_id: ToolUseId) -> Response[models.CallDetail]:
     """Give one tool call with its payloads."""
     return _json(await _service(state).answers.call(tool_use_id))
 
@@ -222,7 +224,9 @@ async def call(state: State, tool_use_id: str) -> Response[models.CallDetail]:
 @get("/api/coverage", operation_id="getCoverage", tags=["record"], responses=ERRORS | NOT_FOUND)
 async def coverage(
     state: State,
-    of_session: Annotated[str | None, Parameter(query="session", description="Of one session only.")] = None,
+    of_session: Annotated[
+        str | None, QueryParameter(name="session", description="Of one session only.")
+    ] = None,
 ) -> Response[models.CoverageReport]:
     """Say how much of what happened is on record, by which witness, and name every gap."""
     return _json(await _service(state).answers.coverage(of_session or None))
@@ -253,14 +257,11 @@ async def demo(state: State) -> Done:
     responses=ERRORS
     | {413: ResponseSpec(ErrorBody, description="More than 16 MiB.", generate_examples=False)},
 )
-async def hook(
-    request: Request[Any, Any, State],
-    state: State,
-    body: bytes,
-) -> dict[str, str]:
+async def hook(request: Request[Any, Any, State], state: State) -> dict[str, str]:
     """Record an event of an agent that can run no program; the answer `{}` means that it is stored."""
     if request.content_type[0] != MediaType.JSON:
         raise MediaTypeError("this kind of body is not taken", why=request.content_type[0], hint="Send JSON.")
+    body = await request.body()
     if not body:
         raise UsageError("the event is empty", hint="Send the hook's input as it is.", place="body")
     await _service(state).hooks.take(body)

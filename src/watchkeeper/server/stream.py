@@ -10,7 +10,7 @@ import msgspec
 from litestar import WebSocket, websocket
 from litestar.datastructures import State
 from litestar.exceptions import WebSocketDisconnect
-from litestar.params import Parameter
+from litestar.params import QueryParameter
 
 from watchkeeper.errors import UsageError, WatchkeeperError
 from watchkeeper.queries import models
@@ -28,7 +28,7 @@ class Wish(msgspec.Struct, forbid_unknown_fields=True):
 async def live(
     socket: WebSocket[Any, Any, State],
     state: State,
-    session: Annotated[str | None, Parameter(max_length=200)] = None,
+    session: Annotated[str | None, QueryParameter(max_length=200)] = None,
 ) -> None:
     """Send `LiveMessage` documents, the first of them a ``hello``, until the browser leaves."""
     service: Service = state.service

@@ -1,5 +1,5 @@
 /** The HTTP API: every answer typed, every failure one shape. */
-import type { CallDetail, CoverageReport, SessionDetail, SessionList, Status, Timeline } from "./types";
+import type { CallDetail, CoverageReport, SessionDetail, SessionList, Status, Timeline, Verdict } from "./types";
 
 /** What the server says about a failure: what happened, why, what to do next, and where. */
 export class ApiError extends Error {
@@ -101,7 +101,7 @@ export const api = {
   call: (id: string, signal?: AbortSignal) => request<CallDetail>("GET", `/api/calls/${part(id)}`, signal),
   coverage: (session: string | null, signal?: AbortSignal) =>
     request<CoverageReport>("GET", address("/api/coverage", { session }), signal),
-  verify: (signal?: AbortSignal) => request<Record<string, unknown>>("GET", "/api/verify", signal),
+  verify: (signal?: AbortSignal) => request<Verdict>("GET", "/api/verify", signal),
   loadDemo: () => request<unknown>("POST", "/api/demo"),
 };
 

@@ -3,253 +3,501 @@
  * Do not make direct changes to the file.
  */
 
-export type paths = Record<string, never>;
-export type webhooks = Record<string, never>;
-export interface components {
-    schemas: {
-        /**
-         * Status
-         * @description State of the parts, for the page's header and the doctor.
-         */
-        Status: {
-            version: string;
-            home: string;
-            sessions: number;
-            tool_calls: number;
-            ledger_entries: number;
-            last_event_at: string | null;
-            import_progress: components["schemas"]["ImportProgress"];
-            parts: {
-                [key: string]: string;
-            };
-            hooks_installed: boolean | null;
-            demo_available: boolean;
+export interface paths {
+    "/api/calls/{tool_use_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
         };
         /**
-         * ImportProgress
-         * @description How far the background import is.
+         * Call
+         * @description Give one tool call with its payloads.
          */
-        ImportProgress: {
-            running: boolean;
-            files_total: number;
-            files_done: number;
-            bytes_total: number;
-            bytes_done: number;
-            skipped: number;
-            finished_at: string | null;
-        };
-        /**
-         * SessionList
-         * @description A page of sessions, newest first.
-         */
-        SessionList: {
-            sessions: components["schemas"]["SessionRow"][];
-            total: number;
-            next: string | null;
-        };
-        /**
-         * SessionRow
-         * @description One session as lists show it.
-         */
-        SessionRow: {
-            session_id: string;
-            project: string | null;
-            cwd: string | null;
-            title: string | null;
-            started_at: string | null;
-            last_at: string | null;
-            ended_at: string | null;
-            live: boolean;
-            prompts: number;
-            tool_calls: number;
-            failures: number;
-            subagents: number;
-            cost_usd: string | null;
-            cost_basis: string | null;
-            models: string[];
-            git_branch: string | null;
-            user: string | null;
-            host: string | null;
-            run_id: string | null;
-            version: string | null;
-            permission_modes: string[];
-            witnesses: string[];
-            coverage: components["schemas"]["Coverage"];
-            resume: string;
+        get: operations["getCall"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/coverage": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
         };
         /**
          * Coverage
-         * @description How much of what happened is on record, over the calls of one session or of all.
+         * @description Say how much of what happened is on record, by which witness, and name every gap.
          */
+        get: operations["getCoverage"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/demo": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Demo
+         * @description Load the packaged demo sessions.
+         */
+        post: operations["loadDemo"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/local/signin-code": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * NewSigninCode
+         * @description Make a one-time code; for this user's own processes, never for a browser.
+         */
+        post: operations["newSignInCode"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/sessions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Sessions
+         * @description List sessions, newest first.
+         */
+        get: operations["listSessions"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/sessions/{session_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Session
+         * @description Give one session, named by its id or the beginning of it.
+         */
+        get: operations["getSession"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/sessions/{session_id}/timeline": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Timeline
+         * @description Give a page of a session's timeline, oldest first.
+         */
+        get: operations["getTimeline"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/status": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Status
+         * @description Give the state of the parts and what is on record.
+         */
+        get: operations["status"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/verify": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Verify
+         * @description Check the ledger: whether it is whole and unchanged, and how far it is anchored.
+         */
+        get: operations["verify"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/auth": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * SignIn
+         * @description Take a one-time code, give the browser its cookie and send it to the page.
+         */
+        get: operations["signIn"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/health": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Health
+         * @description Say that the server answers. Open, and names nothing of the user's.
+         */
+        get: operations["health"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/hook": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Hook
+         * @description Record an event of an agent that can run no program; the answer `{}` means that it is stored.
+         */
+        post: operations["hook"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/metrics": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Metrics
+         * @description Give figures in Prometheus's text format. Open, and names nothing of the user's.
+         */
+        get: operations["metrics"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+}
+export type webhooks = Record<string, never>;
+export interface components {
+    schemas: {
+        /** CallContext */
+        CallContext: {
+            flags: string[];
+            framework_command: string | null;
+            persona: string | null;
+            prompt: string | null;
+            reasoning: string | null;
+            slash_command: string | null;
+            thinking: string | null;
+        };
+        /** CallDetail */
+        CallDetail: {
+            call: components["schemas"]["CallRow"];
+            context: components["schemas"]["CallContext"];
+            diff: string | null;
+            evidence: components["schemas"]["Evidence"][];
+            input: unknown;
+            masked: {
+                [key: string]: number;
+            };
+            response: unknown;
+            result: string | null;
+            stderr: string | null;
+            stdout: string | null;
+        };
+        /** CallRow */
+        CallRow: {
+            agent_id: string | null;
+            background: boolean;
+            duration_basis: string | null;
+            duration_ms: number | null;
+            ended_at: string | null;
+            error: string | null;
+            exit_code: number | null;
+            gap: string | null;
+            lines_added: number | null;
+            lines_removed: number | null;
+            mcp_server: string | null;
+            message_id: string | null;
+            next_tool: string | null;
+            /** @enum {string} */
+            outcome: "ok" | "failed" | "denied" | "interrupted" | "rejected" | "running" | "unknown";
+            outcome_by: string | null;
+            parallel: boolean;
+            permission: string | null;
+            permission_mode: string | null;
+            permission_source: string | null;
+            previous_tool: string | null;
+            prompt_id: string | null;
+            session_id: string | null;
+            started_at: string | null;
+            subject: string | null;
+            tool: string | null;
+            tool_use_id: string;
+            witnesses: string[];
+        };
+        /** Coverage */
         Coverage: {
-            tool_calls: number;
             by_witness: {
                 [key: string]: number | null;
             };
             complete: number | null;
             gaps: number;
-        };
-        /**
-         * SessionDetail
-         * @description One session with its agents.
-         */
-        SessionDetail: {
-            session: components["schemas"]["SessionRow"];
-            agents: Record<string, never>[];
-        };
-        /**
-         * Timeline
-         * @description A page of a timeline, oldest first.
-         */
-        Timeline: {
-            items: components["schemas"]["TimelineItem"][];
-            total: number;
-            next: string | null;
-        };
-        /**
-         * TimelineItem
-         * @description One row of a session's timeline. Exactly one of `call`, `gap` or `text`/`data` says the rest.
-         */
-        TimelineItem: {
-            key: string;
-            at: string | null;
-            order: number;
-            /** @enum {unknown} */
-            kind: "call" | "event" | "finding" | "gap" | "message" | "prompt" | "subagent";
-            agent_id: string | null;
-            name: string;
-            text: string | null;
-            call: components["schemas"]["CallRow"] | null;
-            data: Record<string, never>;
-        };
-        /**
-         * CallRow
-         * @description One tool call, joined from all its witnesses.
-         */
-        CallRow: {
-            tool_use_id: string;
-            session_id: string | null;
-            prompt_id: string | null;
-            agent_id: string | null;
-            tool: string | null;
-            mcp_server: string | null;
-            subject: string | null;
-            started_at: string | null;
-            ended_at: string | null;
-            duration_ms: number | null;
-            duration_basis: string | null;
-            /** @enum {unknown} */
-            outcome: "denied" | "failed" | "interrupted" | "ok" | "rejected" | "running" | "unknown";
-            outcome_by: string | null;
-            permission: string | null;
-            permission_source: string | null;
-            permission_mode: string | null;
-            witnesses: string[];
-            gap: string | null;
-            lines_added: number | null;
-            lines_removed: number | null;
-            error: string | null;
-            exit_code: number | null;
-            background: boolean;
-            message_id: string | null;
-            previous_tool: string | null;
-            next_tool: string | null;
-            parallel: boolean;
-        };
-        /**
-         * CallDetail
-         * @description A call with its payloads.
-         */
-        CallDetail: {
-            call: components["schemas"]["CallRow"];
-            context: components["schemas"]["CallContext"];
-            input: unknown;
-            response: unknown;
-            result: string | null;
-            diff: string | null;
-            stdout: string | null;
-            stderr: string | null;
-            evidence: components["schemas"]["Evidence"][];
-            masked: {
-                [key: string]: number;
-            };
-        };
-        /**
-         * CallContext
-         * @description In which context a call was made.
-         */
-        CallContext: {
-            prompt: string | null;
-            slash_command: string | null;
-            framework_command: string | null;
-            persona: string | null;
-            flags: string[];
-            reasoning: string | null;
-            thinking: string | null;
-        };
-        /**
-         * Evidence
-         * @description One observation behind a fact: who saw it, when, and where the ledger holds it.
-         */
-        Evidence: {
-            witness: string;
-            source: string;
-            at: string | null;
-            ledger_seq: number | null;
-        };
-        /**
-         * CoverageReport
-         * @description The answer of ``wk coverage``.
-         */
-        CoverageReport: {
             tool_calls: number;
+        };
+        /** CoverageReport */
+        CoverageReport: {
             by_witness: {
                 [key: string]: number | null;
             };
             complete: number | null;
-            gaps: components["schemas"]["Gap"][];
             gap_classes: {
                 [key: string]: number;
             };
+            gaps: components["schemas"]["Gap"][];
             not_collected: {
                 [key: string]: string;
             }[];
+            tool_calls: number;
             unknown_events: {
                 [key: string]: number;
             };
         };
-        /**
-         * Gap
-         * @description A call or a stretch of time that a witness did not see.
-         */
-        Gap: {
-            kind: string;
-            session_id: string | null;
-            tool_use_id: string | null;
-            tool: string | null;
-            at: string | null;
-            missing: string[];
-            explanation: string;
+        /** Done */
+        Done: {
+            ok: boolean;
         };
-        /**
-         * LiveMessage
-         * @description One message of the live stream (``/api/live``).
-         */
-        LiveMessage: {
-            /** @enum {unknown} */
-            type: "error" | "hello" | "items" | "sessions" | "status";
-            /** @default [] */
-            sessions: components["schemas"]["SessionRow"][];
-            /** @default null */
+        /** ErrorBody */
+        ErrorBody: {
+            error: components["schemas"]["ErrorFields"];
+        };
+        /** ErrorFields */
+        ErrorFields: {
+            code: string;
+            /** @default  */
+            hint: string;
+            /** @default  */
+            place: string;
+            what: string;
+            /** @default  */
+            why: string;
+        };
+        /** Evidence */
+        Evidence: {
+            at: string | null;
+            ledger_seq: number | null;
+            source: string;
+            witness: string;
+        };
+        /** Gap */
+        Gap: {
+            at: string | null;
+            explanation: string;
+            kind: string;
+            missing: string[];
             session_id: string | null;
-            /** @default [] */
-            items: components["schemas"]["TimelineItem"][];
-            /** @default null */
-            status: components["schemas"]["Status"] | null;
-            /** @default null */
-            error: {
+            tool: string | null;
+            tool_use_id: string | null;
+        };
+        /** Health */
+        Health: {
+            parts: {
                 [key: string]: string;
-            } | null;
+            };
+            status: string;
+            version: string;
+        };
+        /** ImportProgress */
+        ImportProgress: {
+            bytes_done: number;
+            bytes_total: number;
+            files_done: number;
+            files_total: number;
+            finished_at: string | null;
+            running: boolean;
+            skipped: number;
+        };
+        /** SessionDetail */
+        SessionDetail: {
+            agents: {
+                [key: string]: unknown;
+            }[];
+            session: components["schemas"]["SessionRow"];
+        };
+        /** SessionList */
+        SessionList: {
+            next: string | null;
+            sessions: components["schemas"]["SessionRow"][];
+            total: number;
+        };
+        /** SessionRow */
+        SessionRow: {
+            cost_basis: string | null;
+            cost_usd: string | null;
+            coverage: components["schemas"]["Coverage"];
+            cwd: string | null;
+            ended_at: string | null;
+            failures: number;
+            git_branch: string | null;
+            host: string | null;
+            last_at: string | null;
+            live: boolean;
+            models: string[];
+            permission_modes: string[];
+            project: string | null;
+            prompts: number;
+            resume: string;
+            run_id: string | null;
+            session_id: string;
+            started_at: string | null;
+            subagents: number;
+            title: string | null;
+            tool_calls: number;
+            user: string | null;
+            version: string | null;
+            witnesses: string[];
+        };
+        /** SignInCode */
+        SignInCode: {
+            code: string;
+            expires_at: string;
+            url: string;
+        };
+        /** Status */
+        Status: {
+            demo_available: boolean;
+            home: string;
+            hooks_installed: boolean | null;
+            import_progress: components["schemas"]["ImportProgress"];
+            last_event_at: string | null;
+            ledger_entries: number;
+            parts: {
+                [key: string]: string;
+            };
+            sessions: number;
+            tool_calls: number;
+            version: string;
+        };
+        /** Timeline */
+        Timeline: {
+            items: components["schemas"]["TimelineItem"][];
+            next: string | null;
+            total: number;
+        };
+        /** TimelineItem */
+        TimelineItem: {
+            agent_id: string | null;
+            at: string | null;
+            call: components["schemas"]["CallRow"] | null;
+            data: {
+                [key: string]: unknown;
+            };
+            key: string;
+            /** @enum {string} */
+            kind: "prompt" | "message" | "call" | "event" | "subagent" | "gap" | "finding";
+            name: string;
+            order: number;
+            text: string | null;
+        };
+        /** Verdict */
+        Verdict: {
+            anchor: string;
+            /** @enum {string} */
+            completeness: "complete" | "truncated" | "unknown";
+            entries: number;
+            findings: string[];
+            first_bad: number | string | null;
+            /** @enum {string} */
+            integrity: "intact" | "broken";
+            ok: boolean;
         };
     };
     responses: never;
@@ -259,4 +507,645 @@ export interface components {
     pathItems: never;
 }
 export type $defs = Record<string, never>;
-export type operations = Record<string, never>;
+export interface operations {
+    getCall: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                tool_use_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Request fulfilled, document follows */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CallDetail"];
+                };
+            };
+            /** @description A parameter or body cannot be used. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description Neither cookie nor token. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description Another host, another page. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description It is not on record. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    getCoverage: {
+        parameters: {
+            query?: {
+                /** @description Of one session only. */
+                session?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Request fulfilled, document follows */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CoverageReport"];
+                };
+            };
+            /** @description A parameter or body cannot be used. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description Neither cookie nor token. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description Another host, another page. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description It is not on record. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    loadDemo: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Request fulfilled, document follows */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Done"];
+                };
+            };
+            /** @description A parameter or body cannot be used. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description Neither cookie nor token. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description Another host, another page. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description The recorder is down. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    newSignInCode: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Request fulfilled, document follows */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SignInCode"];
+                };
+            };
+            /** @description A parameter or body cannot be used. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description Neither cookie nor token. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description Another host, another page. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    listSessions: {
+        parameters: {
+            query?: {
+                /** @description Words that all occur. */
+                q?: string | null;
+                /** @description The project's name. */
+                project?: string | null;
+                /** @description `24h`, `7d`, a date, an RFC 3339 time, or `all`. */
+                since?: string | null;
+                /** @description `24h`, `7d`, a date, an RFC 3339 time, or `all`. */
+                until?: string | null;
+                /** @description Rows of a page. */
+                limit?: number;
+                /** @description Where the page before ended: its `next`. */
+                cursor?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Request fulfilled, document follows */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SessionList"];
+                };
+            };
+            /** @description A parameter or body cannot be used. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description Neither cookie nor token. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description Another host, another page. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    getSession: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                session_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Request fulfilled, document follows */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SessionDetail"];
+                };
+            };
+            /** @description A parameter or body cannot be used. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description Neither cookie nor token. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description Another host, another page. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description It is not on record. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    getTimeline: {
+        parameters: {
+            query?: {
+                /** @description Where the page before ended: its `next`. */
+                cursor?: string | null;
+                /** @description Items of a page. */
+                limit?: number;
+            };
+            header?: never;
+            path: {
+                session_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Request fulfilled, document follows */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Timeline"];
+                };
+            };
+            /** @description A parameter or body cannot be used. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description Neither cookie nor token. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description Another host, another page. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description It is not on record. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    status: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Request fulfilled, document follows */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Status"];
+                };
+            };
+            /** @description A parameter or body cannot be used. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description Neither cookie nor token. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description Another host, another page. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    verify: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Request fulfilled, document follows */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Verdict"];
+                };
+            };
+            /** @description A parameter or body cannot be used. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description Neither cookie nor token. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description Another host, another page. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    signIn: {
+        parameters: {
+            query?: {
+                /** @description A one-time code from `wk url`. */
+                code?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Object moved -- see Method and URL list */
+            303: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/html": string;
+                };
+            };
+            /** @description Bad request syntax or unsupported method */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        detail: string;
+                        extra?: null | {
+                            [key: string]: unknown;
+                        } | unknown[];
+                        status_code: number;
+                    };
+                };
+            };
+            /** @description The code was used or is too old. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/html": string;
+                };
+            };
+        };
+    };
+    health: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Request fulfilled, document follows */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Health"];
+                };
+            };
+        };
+    };
+    hook: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Request fulfilled, document follows */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        [key: string]: string;
+                    };
+                };
+            };
+            /** @description A parameter or body cannot be used. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description Neither cookie nor token. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description Another host, another page. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description More than 16 MiB. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    metrics: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Request fulfilled, document follows */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/plain; version=0.0.4": string;
+                };
+            };
+        };
+    };
+}

@@ -16,6 +16,7 @@ const held = ref(0);
 const buffer = new LiveBuffer();
 const sessionListeners = new Set<(rows: SessionRow[]) => void>();
 const itemListeners = new Set<(session: string, items: TimelineItem[]) => void>();
+const readyListeners = new Set<(session: string) => void>();
 const resumeListeners = new Set<() => void>();
 let itemTimer: ReturnType<typeof setTimeout> | null = null;
 let sessionTimer: ReturnType<typeof setTimeout> | null = null;
@@ -35,6 +36,11 @@ function flushSessions(): void {
 
 function receive(message: LiveMessage): void {
   if (message.status) status.value = message.status;
+  // Empty, and yet it tells something: whatever changes in that session from here on is sent.
+  if (message.type === "items" && message.items.length === 0 && message.session_id !== null) {
+    const session = message.session_id;
+    readyListeners.forEach((tell) => tell(session));
+  }
   buffer.add(message);
   if (paused.value) {
     held.value = buffer.size;
@@ -99,6 +105,8 @@ export function useLive() {
     /** Listeners live as long as the component that adds them. */
     onSessions: (listener: (rows: SessionRow[]) => void) => listen(sessionListeners, listener),
     onItems: (listener: (session: string, items: TimelineItem[]) => void) => listen(itemListeners, listener),
+    /** The session is being watched: what is read from now on and what is sent leave nothing out between them. */
+    onReady: (listener: (session: string) => void) => listen(readyListeners, listener),
     onResume: (listener: () => void) => listen(resumeListeners, listener),
   };
 }

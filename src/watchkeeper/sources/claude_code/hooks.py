@@ -69,7 +69,7 @@ def map_hook(event: HookEvent) -> list[Facts]:
     if mapper is not None:
         facts.extend(mapper(event))
     if name not in _WITHOUT_ROW:
-        facts.append(_event(event, name, known=name in KNOWN_EVENTS))
+        facts.append(_event(event, name, known=event.synthetic or name in KNOWN_EVENTS))
     return facts
 
 

@@ -22,9 +22,9 @@ from watchkeeper.sources.claude_code.installer.statusline import wrapped_by
 Severity = Literal["error", "warning", "note"]
 
 REGISTRATION_KEYS = ("hooks", "disableAllHooks", "allowManagedHooksOnly", "enabledPlugins", "statusLine")
-"""What decides whether we are called; a change of anything else in the settings is none of ours."""
+"""What decides whether we are called; changes of anything else are none of our business."""
 
-BARE_NOTE = "sessions started with `claude --bare` or CLAUDE_CODE_SIMPLE=1 run no hooks; coverage shows what they leave out"
+BARE_NOTE = "sessions started with `claude --bare` or CLAUDE_CODE_SIMPLE=1 run no hooks; coverage shows the gap"
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,8 @@ class Problem:
 
     Attributes:
         place: File, or ``file:line:column``.
-        severity: ``error``: nothing, or not all, is collected; ``warning``: it may be so; ``note``: worth knowing.
+        severity: ``error``: nothing, or not all, is collected; ``warning``: it may be so; ``note``: worth
+            knowing.
     """
 
     what: str
@@ -319,14 +320,14 @@ def watched_files(locations: Locations, projects: Iterable[Path] = ()) -> list[P
 def registration_digests(files: Iterable[Path]) -> dict[str, str]:
     """Return for each settings file a SHA-256 (hexadecimal) over what decides whether we are called.
 
-    A file that does not exist, or registers nothing, has the digest of nothing; one that cannot be parsed that of
-    its bytes.
+    A file that does not exist, or registers nothing, has the digest of nothing; one that cannot be parsed that
+    of its bytes.
     """
     return {str(file): hashlib.sha256(_registration(file)).hexdigest() for file in files}
 
 
 def registration_digest(files: Iterable[Path]) -> str:
-    """Return one SHA-256 (hexadecimal) over all `registration_digests`; it changes when a registration does."""
+    """Return one SHA-256 (hexadecimal) over all `registration_digests`."""
     rows = sorted(registration_digests(files).items())
     return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
 
