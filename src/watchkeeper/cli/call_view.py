@@ -52,7 +52,8 @@ def body(detail: dict[str, Any], context: Context, *, width: int, full: bool) ->
     if call["tool"] == "Bash":
         lines += _command(detail["input"], context, width, full=full)
     if detail["diff"]:
-        lines += trimmed(diff_lines(detail["diff"], context, width), _DIFF_LINES, context, full=full)
+        hunks = diff_lines(_without_names(detail["diff"]), context, width)
+        lines += trimmed(hunks, _DIFF_LINES, context, full=full)
     elif detail["stdout"] or detail["stderr"]:
         lines += _output(detail["stdout"], "", context, width, full=full)
         lines += _output(detail["stderr"], "stderr: ", context, width, full=full)
@@ -61,6 +62,13 @@ def body(detail: dict[str, Any], context: Context, *, width: int, full: bool) ->
     if call["error"]:
         lines += _output(call["error"], "", context, width, full=full, style="bad")
     return lines
+
+
+def _without_names(diff: str) -> str:
+    # The file is the call's subject, one line above.
+    lines = diff.split("\n")
+    named = len(lines) > 2 and lines[0].startswith("--- ") and lines[1].startswith("+++ ")
+    return "\n".join(lines[2:] if named else lines)
 
 
 def diff_lines(diff: str, context: Context, width: int | None = None) -> list[str]:

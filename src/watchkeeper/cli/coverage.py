@@ -9,7 +9,7 @@ from watchkeeper.cli.context import Context
 from watchkeeper.cli.freshness import fresh_reader, with_age
 from watchkeeper.cli.periods import local_time
 from watchkeeper.cli.tables import Cell, Column, table
-from watchkeeper.cli.terminal import one_line
+from watchkeeper.cli.terminal import counted, one_line
 from watchkeeper.errors import UsageError
 
 HELP = "Say how much of what happened is on record, by which witness, and name every gap."
@@ -56,7 +56,7 @@ def _print_witnesses(report: dict[str, Any], context: Context) -> None:
         context.line("No tool call is on record yet.")
     else:
         share = context.style(f"{100 * complete:.2f} %", "good" if complete == 1 else "warn")
-        context.line(f"{calls:,} tool calls; {share} of them seen by every witness that was active then.")
+        context.line(f"{counted(calls, 'tool call')}; {share} seen by every witness that was active then.")
     context.line()
     rows: list[list[str | Cell]] = []
     for witness, seen in report["by_witness"].items():
@@ -78,7 +78,7 @@ def _print_gaps(report: dict[str, Any], limit: int, context: Context) -> None:
         f"{count:,} {name.replace('_', ' ')}" for name, count in report["gap_classes"].items()
     )
     context.line()
-    context.line(f"{len(gaps):,} gaps: {classes}")
+    context.line(f"{counted(len(gaps), 'gap')}: {classes}")
     columns = (
         Column("at"),
         Column("session"),
@@ -111,7 +111,7 @@ def _print_rest(report: dict[str, Any], context: Context) -> None:
         context.line()
         context.line("Not collected:")
         for entry in report["not_collected"]:
-            context.line("  " + one_line("  ".join(str(value) for value in entry.values())))
+            context.line(f"  {one_line(entry['event'])}: {one_line(entry['reason'])}")
     if report["unknown_events"]:
         context.line()
         context.line("On record untouched, of a type without a mapping:")

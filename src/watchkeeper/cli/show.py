@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from watchkeeper.cli.context import Context
 from watchkeeper.cli.freshness import fresh_reader, with_age
 from watchkeeper.cli.periods import local_time
-from watchkeeper.cli.terminal import one_line
+from watchkeeper.cli.terminal import counted, one_line
 from watchkeeper.errors import NotFoundError, UsageError
 
 if TYPE_CHECKING:
@@ -104,13 +104,13 @@ def _heading(row: dict[str, Any], context: Context) -> list[str]:
     coverage = row["coverage"]
     complete = coverage["complete"]
     figures = [
-        f"{row['prompts']:,} prompts",
-        f"{row['tool_calls']:,} calls",
+        counted(row["prompts"], "prompt"),
+        counted(row["tool_calls"], "call"),
         f"{row['failures']:,} failed",
-        f"{row['subagents']:,} subagents",
+        counted(row["subagents"], "subagent"),
         f"$ {row['cost_usd'] or '—'}",
         f"seen by every witness {'—' if complete is None else f'{100 * complete:.1f} %'}",
-        f"{coverage['gaps']:,} gaps",
+        counted(coverage["gaps"], "gap"),
     ]
     return [
         context.style(one_line(row["title"] or row["session_id"]), "bold"),

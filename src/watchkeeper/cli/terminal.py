@@ -67,6 +67,11 @@ def one_line(text: str | None) -> str:
     return visible(" ".join((text or "").split()))
 
 
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun: ``1 call``, ``1,200 calls``."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
 def columns_of(text: str) -> int:
     """Return how many terminal columns the text fills; wide characters fill two, combining ones none."""
     if text.isascii():

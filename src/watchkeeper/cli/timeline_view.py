@@ -54,7 +54,7 @@ class TimelineView:
         yield f"{self._context.style(pad(clock, _CLOCK), 'dim')}{indent}{head}"
         margin = " " * _CLOCK + indent + _INDENT
         for line in following:
-            yield margin + line
+            yield (margin + line).rstrip()
 
     def _clock(self, at: str | None) -> tuple[str, str]:
         day, _, clock = local_time(at, seconds=True).partition(" ") if at else ("", "", "")

@@ -7,6 +7,7 @@ from typing import Any
 
 from watchkeeper.cli.context import Context
 from watchkeeper.cli.dashboard import open_browser, sign_in_url, stay
+from watchkeeper.cli.terminal import counted
 from watchkeeper.errors import UsageError
 
 HELP = "Run the recorder and the dashboard; they go on when the terminal closes. wk down stops them."
@@ -74,7 +75,7 @@ def announce(context: Context, *, open_page: bool, next_step: str = "") -> None:
 
 
 def _on_record(status: dict[str, Any]) -> str:
-    text = f"{status['sessions']:,} sessions, {status['tool_calls']:,} tool calls"
+    text = f"{counted(status['sessions'], 'session')}, {counted(status['tool_calls'], 'tool call')}"
     progress = status["import_progress"]
     if progress["running"]:
         text += f"; importing {progress['files_done']:,} of {progress['files_total']:,} transcripts"
