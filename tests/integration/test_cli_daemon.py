@@ -65,7 +65,7 @@ def states(document: dict[str, Any]) -> dict[str, str]:
     return {check["name"]: check["state"] for check in document["checks"]}
 
 
-CHAIN = ("synthetic event", "spool", "recorder", "ledger entry", "database row")
+CHAIN = ("synthetic event", "spool", "taken in", "ledger entry", "database row")
 
 
 def test_up_answers_health_signs_in_once_and_down_stops_it(env: dict[str, str]) -> None:

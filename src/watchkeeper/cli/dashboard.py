@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 from watchkeeper.errors import DaemonError
 
 if TYPE_CHECKING:
+    from threading import Event
+
     from watchkeeper.cli.context import Context
     from watchkeeper.settings import Settings
 
@@ -50,25 +52,28 @@ def open_browser(context: Context, address: str) -> bool:
     return True
 
 
-def stay(context: Context) -> None:
-    """Wait until Ctrl-C or a request to end, then stop the daemon of this home.
-
-    Raises:
-        DaemonError: The daemon went away by itself.
-    """
+def requests_to_end() -> Event:
+    """Return an event that Ctrl-C and requests to end set, instead of ending the command, from now on."""
     import signal
     import threading
-
-    from watchkeeper.daemon import control
 
     asked = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda _number, _frame: asked.set())
+    return asked
+
+
+def stay(context: Context, asked: Event) -> None:
+    """Wait until the command is asked to end.
+
+    Raises:
+        DaemonError: The daemon went away by itself.
+    """
+    from watchkeeper.daemon import control
+
     if sys.stderr.isatty():
         context.note("Ctrl-C stops it.")
     while not asked.wait(_LOOK_SECONDS):
         if not control.status(context.settings).healthy:
-            raise DaemonError(
-                "the daemon went away", hint="See the log.", place=str(context.settings.places.log)
-            )
-    control.stop(context.settings)
+            log = str(context.settings.places.log)
+            raise DaemonError("the daemon went away", hint="See the log.", place=log)

@@ -50,7 +50,7 @@ class Journey:
         steps = [
             ("synthetic event", self._send),
             ("spool", self._look_in_spool),
-            ("recorder", self._take_in),
+            ("taken in", self._take_in),
             ("ledger entry", self._look_in_ledger),
             ("database row", self._look_in_database),
         ]
@@ -95,13 +95,13 @@ class Journey:
             from watchkeeper.pipeline.catch_up import catch_up
 
             catch_up(self._settings)
-            return Check("recorder", "ok", "no daemon; taken in by this command")
+            return Check("taken in", "ok", "no daemon; taken in by this command")
         answer = RecorderClient(self._places).sync(_SYNC_MS)
         behind = int(answer.get("stale_ms") or 0)
         if behind:
             detail = f"it is {behind / 1000:.1f} s behind after {_SYNC_MS / 1000:.0f} s"
-            return Check("recorder", "failed", detail, f"Look at {self._places.log}")
-        return Check("recorder", "ok", "in step with spool and transcripts")
+            return Check("taken in", "failed", detail, f"Look at {self._places.log}")
+        return Check("taken in", "ok", "in step with spool and transcripts")
 
     def _find_in_ledger(self) -> StoredEntry | None:
         needle = self._nonce.encode()

@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from watchkeeper.cli.context import Context
-from watchkeeper.cli.dashboard import open_browser, sign_in_url, stay
+from watchkeeper.cli.dashboard import open_browser, requests_to_end, sign_in_url, stay
 from watchkeeper.cli.terminal import counted
 from watchkeeper.errors import UsageError
 
@@ -32,10 +32,17 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
     check_port(arguments.port)
     from watchkeeper.daemon import control
 
+    # Before anything runs, so that no request to end can come too early.
+    asked = requests_to_end() if arguments.foreground else None
     control.ensure_running(context.settings, port=arguments.port)
-    announce(context, open_page=not arguments.no_open)
-    if arguments.foreground:
-        stay(context)
+    if asked is None:
+        announce(context, open_page=not arguments.no_open)
+        return 0
+    try:
+        announce(context, open_page=not arguments.no_open)
+        stay(context, asked)
+    finally:
+        control.stop(context.settings)
     return 0
 
 
