@@ -212,6 +212,31 @@ def test_a_dictionary_is_trained_recorded_and_used(tmp_path: Path) -> None:
         LedgerReader(tmp_path / "ledger").get(402)
 
 
+def test_a_lost_dictionary_costs_no_bytes_of_unsigned_entries(tmp_path: Path) -> None:
+    """Opening cannot decode what needs the dictionary; it sets those bytes aside and goes on."""
+    writer = LedgerWriter(tmp_path / "ledger", KeyRing(tmp_path / "keys"), checkpoint_entries=10**6)
+    for start in (0, 300):
+        writer.append(entries(300, start, size=1500))
+        writer.commit()
+    writer.close()
+    writer = LedgerWriter(tmp_path / "ledger", KeyRing(tmp_path / "keys"), checkpoint_entries=10**6)
+    signed = writer.next_seq
+    writer.append(entries(1, 600, size=1500))
+    writer.commit()
+    segment = tmp_path / "ledger" / f"{0:016x}.wkl"
+    whole = segment.read_bytes()
+    (dictionary,) = (tmp_path / "ledger" / "dictionaries").iterdir()
+    dictionary.unlink()
+    again = LedgerWriter(tmp_path / "ledger", KeyRing(tmp_path / "keys"))
+    assert again.next_seq == signed + 1
+    (kept,) = (tmp_path / "ledger").glob("*.cut")
+    assert whole.endswith(kept.read_bytes())
+    again.append(entries(1, 601))
+    again.close()
+    assert LedgerReader(tmp_path / "ledger").get(signed).kind == "repair"
+    assert LedgerReader(tmp_path / "ledger").get(signed + 1).payload == entries(1, 601)[0].payload
+
+
 def test_keys_rotate_with_an_entry_and_the_old_one_is_gone(tmp_path: Path) -> None:
     """The new key is signed by the old one, announced in the ledger, and signs from there on."""
     keys = KeyRing(tmp_path / "keys")

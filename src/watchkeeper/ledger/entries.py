@@ -13,6 +13,7 @@ from hashlib import sha256
 
 from watchkeeper.errors import FormatError, UsageError
 
+OWN_SOURCE = "ledger"
 SALT_BYTES = 16
 DIGEST_BYTES = 32
 MAX_KIND_BYTES = 255

@@ -6,6 +6,7 @@ import os
 from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
+from itertools import count
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -27,6 +28,8 @@ from watchkeeper.ledger.index import SegmentIndex
 CACHE_BYTES = 16 << 20
 OPEN_SEGMENTS = 8
 
+_serials = count()
+
 OnDamage = Callable[[FormatError], None]
 
 
@@ -37,6 +40,8 @@ class _OpenSegment:
         self.path = path
         self.descriptor = os.open(path, os.O_RDONLY)
         self.inode = os.fstat(self.descriptor).st_ino
+        # Not the inode: its number is given to another file once this one is closed.
+        self.serial = next(_serials)
         self.sealed = sealed
         self.index = SegmentIndex(self.descriptor, path, first, load=sealed)
 
@@ -53,7 +58,7 @@ class _OpenSegment:
 
 
 class LedgerReader:
-    """Reads what is committed; it needs no lock.
+    """Reads what is committed; it needs no lock. One thread at a time may use it.
 
     A block that another process has written and not yet synced can be seen, and be gone after a power loss.
 
@@ -91,10 +96,12 @@ class LedgerReader:
         Raises:
             FormatError: The last segment is damaged.
         """
-        for first, path in reversed(list_segments(self._directory)):
-            last = self._last_in(first, path)
-            if last >= first:
-                return last
+        segments = list_segments(self._directory)
+        for number in reversed(range(len(segments))):
+            first, path = segments[number]
+            following = self._segment(first, path, sealed=number < len(segments) - 1).index.last()
+            if following > first:
+                return following - 1
         return -1
 
     def entries(
@@ -142,14 +149,6 @@ class LedgerReader:
             raise NotFoundError(f"the ledger has no entry {seq}", place=str(self._directory))
         return records.entry(seq)
 
-    def _last_in(self, first: int, path: Path) -> int:
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            index = SegmentIndex(descriptor, path, first, load=False)
-            return index.last() - 1
-        finally:
-            os.close(descriptor)
-
     def _walk(
         self, first: int, path: Path, start: int, last: bool, on_damage: OnDamage | None
     ) -> Iterator[Records]:
@@ -180,7 +179,7 @@ class LedgerReader:
         block = segment.index.find(seq)
         if block is None:
             return None
-        key = (segment.inode, block.offset)
+        key = (segment.serial, block.offset)
         records = self._blocks.get(key)
         if records is None:
             end = os.fstat(segment.descriptor).st_size

@@ -141,7 +141,9 @@ class _Segment:
         """Cut a tail that nothing vouches for; leave signed bytes alone and return what follows them."""
         following = find_block(self.descriptor, offset, end, self.path, self.seen)
         if self.seen >= self.signed and self.last:
-            self._cut(offset, end, keep=following is not None)
+            # A sound block that cannot be decoded (its dictionary is gone) is no torn write.
+            sound = following is not None or not isinstance(damage, DamagedBlockError)
+            self._cut(offset, end, keep=sound)
             return None
         self._note("damaged block", damage)
         if following is None or following.first > self.state.tree.size:
@@ -160,7 +162,7 @@ class _Segment:
             "next": self.state.tree.size,
         }
         if keep:
-            # Sound blocks follow the damage: bytes that were once on record are set aside, not thrown away.
+            # Bytes that were once on record are set aside, not thrown away.
             kept = self.path.with_name(f"{self.path.stem}-{offset}.cut")
             write_file(kept, tail)
             note["kept"] = kept.name

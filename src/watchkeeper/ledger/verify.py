@@ -42,6 +42,7 @@ from watchkeeper.ledger.entries import StoredEntry
 from watchkeeper.ledger.erasure import pending_erasure
 from watchkeeper.ledger.keys import KeyRing
 from watchkeeper.ledger.merkle import Tree, leaf_hash
+from watchkeeper.ledger.reader import LedgerReader
 from watchkeeper.ledger.watch import EntryWatch, Finding
 
 Integrity = Literal["intact", "broken"]
@@ -405,6 +406,10 @@ class _Check:
             plan = None
             self.note(error.what, error.why, error.place)
         allowed = set(plan[0]) if plan else set()
+        if self.watch.erased - self.watch.tombstoned - allowed and not self.broken:
+            # A writer may have finished an erasure since this check began.
+            for entry in LedgerReader(self.directory).entries(self._expected, on_damage=lambda _error: None):
+                self.watch.see(entry)
         for seq in sorted(self.watch.erased - self.watch.tombstoned - allowed):
             self._miss("a payload was removed and no tombstone says so", f"entry {seq}", self.directory, seq)
         for key in self._keys.public_keys()[1:] if self._keys else ():

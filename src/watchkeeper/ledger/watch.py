@@ -6,10 +6,9 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from watchkeeper.ledger.entries import StoredEntry
+from watchkeeper.ledger.entries import OWN_SOURCE, StoredEntry
 
 ALIVE = frozenset({"start", "heartbeat"})
-OWN_SOURCE = "ledger"
 
 
 @dataclass(frozen=True, slots=True)

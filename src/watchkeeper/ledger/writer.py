@@ -16,6 +16,7 @@ from watchkeeper.ledger.blocks import CHECKPOINT, SegmentHeader, create_segment,
 from watchkeeper.ledger.checkpoints import FILE, HEAD, NO_PREDECESSOR, Checkpoint
 from watchkeeper.ledger.codec import Codec
 from watchkeeper.ledger.entries import (
+    OWN_SOURCE,
     SALT_BYTES,
     Entry,
     check_entry,
@@ -23,7 +24,7 @@ from watchkeeper.ledger.entries import (
     encode_record,
 )
 from watchkeeper.ledger.erasure import check_erasable, finish_erasure, pending_erasure, plan_erasure, rewrite
-from watchkeeper.ledger.files import sync_data, write_all, write_file
+from watchkeeper.ledger.files import sync_data, sync_folder, write_all, write_file
 from watchkeeper.ledger.index import store_index
 from watchkeeper.ledger.keys import KeyRing, PublicKey
 from watchkeeper.ledger.recovery import recover
@@ -34,7 +35,6 @@ BUFFER_BYTES = 64 << 20
 SAMPLE_COUNT = 256
 SAMPLE_BYTES = 256 << 10
 LONGEST_SAMPLE = 4 << 10
-OWN_SOURCE = "ledger"
 
 
 class LedgerWriteError(WatchkeeperError):
@@ -51,6 +51,8 @@ def epoch_milliseconds() -> int:
 class LedgerWriter:
     """The one that appends. Opening repairs a torn tail and finishes an interrupted erasure.
 
+    Opening writes nothing that needs room on the disk: entries about repairs wait for the first commit.
+
     Args:
         directory: The ledger's folder, made when missing.
         keys: Sign the checkpoints.
@@ -58,9 +60,6 @@ class LedgerWriter:
         checkpoint_seconds: Sign at the first commit this long after the first unsigned entry.
         clock: Epoch milliseconds; it may jump either way.
         segment_bytes: Begin a new segment file beyond this size.
-
-    Raises:
-        FormatError: The ledger cannot be continued because a dictionary is missing; the place is named.
     """
 
     def __init__(
@@ -148,6 +147,8 @@ class LedgerWriter:
 
     def commit(self) -> None:
         """Make what was appended durable with one sync, then sign a checkpoint when one is due.
+
+        Call it now and then also when nothing was appended: only so is a checkpoint signed in time.
 
         A group is written in blocks of some 256 KiB; a crash before the return keeps a prefix of it.
 
@@ -310,6 +311,8 @@ class LedgerWriter:
                 _append_line(descriptor, line, size)
             finally:
                 os.close(descriptor)
+            if size == 0:
+                sync_folder(self.directory)
             self._signed = checkpoint
             write_file(self.keys.directory / HEAD, line)
         except OSError as error:
