@@ -86,3 +86,13 @@ def test_wrong_use_and_unreadable_settings_are_told_apart(
     user_settings.write_text("{\n  // mine\n}")
     status, answer = wk(capsys, "install")
     assert (status, answer["error"]["place"]) == (1, f"{user_settings}:2:3")
+
+
+def test_what_still_keeps_events_away_is_said_at_once(
+    user_settings: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    user_settings.write_text('{"disableAllHooks": true}')
+    _, answer = wk(capsys, "install")
+    assert [row["what"] for row in answer["problems"]] == ["disableAllHooks is set"]
+    assert entry.run(["install"]) == 0
+    assert "error: " in capsys.readouterr().err

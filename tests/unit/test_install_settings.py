@@ -131,7 +131,7 @@ def test_a_file_and_folders_that_install_made_go_with_uninstall(machine: Machine
         ('{\r\n"a" 1}', ":2:5", "`:` is expected"),
         ('{"a": 1} x', ":1:10", "text follows the end"),
         ('{"a": "b\n"}', ":1:7", "not closed"),
-        ("[" * 300, ":1:202", "deeper than 200 levels"),
+        ("[" * 300, ":1:102", "deeper than 100 levels"),
         ('{"a": nul}', ":1:7", "a value is expected"),
         ("[]", ":1:1", "must be an object, found array"),
         ('{"hooks": null}', ":1:11", "hooks must be an object, found null"),

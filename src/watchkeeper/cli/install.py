@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ from watchkeeper.errors import UsageError
 
 if TYPE_CHECKING:
     from watchkeeper.sources.claude_code.installer.applying import Outcome
+    from watchkeeper.sources.claude_code.installer.inspection import Problem
     from watchkeeper.sources.claude_code.installer.planning import Plan
     from watchkeeper.sources.claude_code.installer.scopes import Locations
 
@@ -75,13 +77,32 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
         message_display=arguments.message_display,
     )
     outcome = None if arguments.dry_run else apply(plan, packaged_hook())
+    problems = problems_left(context) if outcome else []
     if context.json:
-        context.emit(answer(plan, outcome))
+        rows = [dataclasses.asdict(problem) for problem in problems]
+        context.emit({**answer(plan, outcome), "problems": rows})
     elif outcome is None:
         context.line(plan.diff.rstrip("\n") or f"{plan.file}: nothing would change")
     else:
         _print(plan, outcome, context)
+        for problem in problems:
+            why = f": {problem.why}" if problem.why else ""
+            context.note(f"{problem.severity}: {problem.place}: {problem.what}{why}. {problem.hint}")
     return 0
+
+
+def problems_left(context: Context) -> list[Problem]:
+    """Return what still keeps sessions in the current folder from being recorded."""
+    from watchkeeper.sources.claude_code.installer.inspection import inspect
+    from watchkeeper.sources.claude_code.installer.scopes import Locations
+
+    config_dir = context.settings.claude_config_dirs[0].absolute()
+    report = inspect(
+        context.settings.places.home,
+        Locations(config_dir, Path.cwd()),
+        environment=context.settings.environment,
+    )
+    return [problem for problem in report.problems if problem.severity != "note"]
 
 
 def answer(plan: Plan, outcome: Outcome | None) -> dict[str, object]:

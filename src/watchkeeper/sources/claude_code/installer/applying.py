@@ -66,7 +66,9 @@ def apply(plan: Plan, hook_source: Path | None, *, now: datetime | None = None) 
     if hook_source is None:
         raise ConfigError("the hook is not part of this installation", hint="Install the package again.")
     hook_changed = copy_hook(hook_source, plan.home)
-    make_directories((Places(plan.home).spool,), 0o700)  # the hook makes no folders: without it nothing is kept
+    make_directories(
+        (Places(plan.home).spool,), 0o700
+    )  # the hook makes no folders: without it nothing is kept
     script_changed = plan.with_script and _copy(
         script_text(plan.home).encode(), script_path(plan.home), plan.home
     )

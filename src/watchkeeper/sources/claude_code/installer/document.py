@@ -18,7 +18,7 @@ from watchkeeper.errors import ConfigError
 Kind = Literal["object", "array", "string", "number", "boolean", "null"]
 
 BOM = b"\xef\xbb\xbf"
-MAX_DEPTH = 200
+MAX_DEPTH = 100
 
 _SPACE = re.compile(r"[ \t\r\n]*")
 _STRING = re.compile(r'"[^"\\\x00-\x1f]*(?:\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})[^"\\\x00-\x1f]*)*"')

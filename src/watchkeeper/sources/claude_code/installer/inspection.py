@@ -24,7 +24,9 @@ Severity = Literal["error", "warning", "note"]
 REGISTRATION_KEYS = ("hooks", "disableAllHooks", "allowManagedHooksOnly", "enabledPlugins", "statusLine")
 """What decides whether we are called; changes of anything else are none of our business."""
 
-BARE_NOTE = "sessions started with `claude --bare` or CLAUDE_CODE_SIMPLE=1 run no hooks; coverage shows the gap"
+BARE_NOTE = (
+    "sessions started with `claude --bare` or CLAUDE_CODE_SIMPLE=1 run no hooks; coverage shows the gap"
+)
 
 
 @dataclass(frozen=True)
@@ -297,9 +299,9 @@ def _program(hook: Path, packaged: Path | None) -> list[Problem]:
 
 def _missing(wanted: list[str], called: set[str], running: list[Level]) -> list[Problem]:
     missing = [name for name in wanted if name not in called]
-    if not missing or not running:
+    place = next((str(level.file) for level in running if level.ours), None)
+    if not missing or place is None:  # what switches all of it off is a problem of its own
         return []
-    place = next((str(level.file) for level in running if level.ours), str(running[0].file))
     what = f"{len(missing)} of {len(wanted)} events do not reach the hook"
     return [Problem(what, ", ".join(missing), "Run `wk install` again.", place, "error")]
 
