@@ -326,7 +326,7 @@ def test_an_empty_home_reads_as_empty(served: Served) -> None:
     assert served.client.get("/api/sessions") == {"sessions": [], "total": 0, "next": None}
     status = served.client.get("/api/status")
     assert status["demo_available"] is True
-    assert status["parts"] == {"server": "up", "recorder": "down"}
+    assert status["parts"] == {"decider": "down", "recorder": "down", "server": "up"}
     assert status["import_progress"]["running"] is False
 
 

@@ -17,7 +17,7 @@ from watchkeeper.queries.sessions import get_session, list_sessions, resolve_ses
 from watchkeeper.queries.status import counts
 from watchkeeper.queries.timeline import timeline
 from watchkeeper.server.readers import Readers
-from watchkeeper.server.recorder_link import RecorderLink
+from watchkeeper.server.recorder_link import RecorderLink, accepts
 from watchkeeper.server.watched import WatchedTimelines
 from watchkeeper.settings import Places
 from watchkeeper.store.sqlite.reading import Reader
@@ -111,9 +111,11 @@ class Answers:
         """Return the number of sessions, tool calls and ledger entries."""
         return await self._readers.run(counts)
 
-    def parts(self) -> dict[str, str]:
-        """Return the parts whose state is known without asking anyone."""
-        return {"server": "up", "recorder": "up" if self._link.up else "down"}
+    async def parts(self) -> dict[str, str]:
+        """Return the parts of the daemon, each ``up`` or ``down``."""
+        decider = await accepts(self._places.decider_socket)
+        states = {"decider": decider, "recorder": self._link.up, "server": True}
+        return {part: "up" if state else "down" for part, state in states.items()}
 
     async def hello(self, session_id: str | None) -> bytes:
         """Return the message that a live stream begins with."""
@@ -164,7 +166,7 @@ class Answers:
             "home": str(self._places.home),
             **counted,
             "import_progress": {**NO_IMPORT, **(recorder.get("import_progress") or {})},
-            "parts": {**(recorder.get("parts") or {}), **self.parts()},
+            "parts": await self.parts(),
             "hooks_installed": recorder.get("hooks_installed"),
             "demo_available": not counted["sessions"] and not counted["tool_calls"],
         }

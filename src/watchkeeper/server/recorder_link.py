@@ -23,6 +23,7 @@ FIRST_DELAY = 0.05
 """Seconds before the first new attempt to reach the recorder; doubled each time."""
 LONGEST_DELAY = 2.0
 ANSWER_SECONDS = 5.0
+CONNECT_SECONDS = 0.5
 
 
 class Notice(msgspec.Struct):
@@ -109,6 +110,18 @@ class RecorderLink:
     def _set(self, *, up: bool) -> None:
         self.up = up
         self._on_state(up)
+
+
+async def accepts(path: Path) -> bool:
+    """Return whether a process accepts connections at a socket of this home."""
+    try:
+        async with asyncio.timeout(CONNECT_SECONDS):
+            with socket_address(path) as address:
+                _, writer = await asyncio.open_unix_connection(address)
+    except (OSError, TimeoutError):
+        return False
+    writer.close()
+    return True
 
 
 def _decode(line: bytes, kind: type[Document], path: Path) -> Document:

@@ -97,14 +97,14 @@ def _json(body: bytes) -> Response[Any]:
 @get("/health", operation_id="health", tags=["operation"], security=OPEN)
 async def health(state: State) -> Health:
     """Say that the server answers. Open, and names nothing of the user's."""
-    return Health(status="ok", version=__version__, parts=_service(state).answers.parts())
+    return Health(status="ok", version=__version__, parts=await _service(state).answers.parts())
 
 
 @get("/metrics", operation_id="metrics", tags=["operation"], media_type=MEDIA_TYPE, security=OPEN)
 async def metrics(state: State) -> str:
     """Give figures in Prometheus's text format. Open, and names nothing of the user's."""
     answers = _service(state).answers
-    return render_metrics(__version__, await answers.counts(), answers.parts())
+    return render_metrics(__version__, await answers.counts(), await answers.parts())
 
 
 @get(
@@ -235,7 +235,7 @@ async def coverage(
 @get("/api/verify", operation_id="verify", tags=["record"], responses=ERRORS)
 async def verify(state: State) -> Verdict:
     """Check the ledger: whether it is whole and unchanged, and how far it is anchored."""
-    return await verify_home(_service(state).places)
+    return await verify_home(_service(state).settings)
 
 
 @post(

@@ -33,7 +33,7 @@ class Service:
         self.answers = Answers(places, self.link)
         self.hub = LiveHub(self.answers)
         self.hooks = HookIntake(places)
-        self.places = places
+        self.settings = settings
 
     def close(self) -> None:
         """Finish what was accepted and let go of the store."""

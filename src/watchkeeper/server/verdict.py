@@ -9,9 +9,17 @@ from typing import Literal
 
 import msgspec
 
-from watchkeeper.settings import Places
+from watchkeeper.settings import Settings
 
 _one_at_a_time = threading.Lock()
+
+
+class VerdictFinding(msgspec.Struct):
+    """Something that was noticed about the ledger, whether or not it changes the verdict."""
+
+    what: str
+    why: str
+    place: str
 
 
 class Verdict(msgspec.Struct):
@@ -21,20 +29,23 @@ class Verdict(msgspec.Struct):
     entries: int
     integrity: Literal["intact", "broken"]
     completeness: Literal["complete", "truncated", "unknown"]
-    first_bad: int | str | None
+    first_bad: int | None
     anchor: str
     """How far the record is anchored beyond this user's reach: ``none`` means that it is self-signed only."""
-    findings: list[str]
+    checkpoints: int
+    """Signatures that held."""
+    findings: list[VerdictFinding]
 
 
-async def verify_home(places: Places) -> Verdict:
+async def verify_home(settings: Settings) -> Verdict:
     """Return the verdict on a home's ledger; reads all of it."""
-    return await asyncio.to_thread(_verify, places)
+    return await asyncio.to_thread(_verify, settings)
 
 
-def _verify(places: Places) -> Verdict:
+def _verify(settings: Settings) -> Verdict:
     from watchkeeper.ledger.verify import verify  # with its cryptography, only where somebody asks
 
     with _one_at_a_time:
-        verdict = verify(places.ledger, places.keys)
+        places = settings.places
+        verdict = verify(places.ledger, places.keys, heartbeat_seconds=settings["daemon.heartbeat_seconds"])
     return msgspec.convert(dataclasses.asdict(verdict), Verdict)
