@@ -53,6 +53,8 @@ def body(detail: dict[str, Any], context: Context, *, width: int, full: bool) ->
         lines += _command(detail["input"], context, width, full=full)
     if detail["diff"]:
         hunks = diff_lines(_without_names(detail["diff"]), context, width)
+        if call["outcome"] in {"failed", "denied", "rejected", "interrupted"}:
+            lines.append(context.style("not applied:", "warn"))
         lines += trimmed(hunks, _DIFF_LINES, context, full=full)
     elif detail["stdout"] or detail["stderr"]:
         lines += _output(detail["stdout"], "", context, width, full=full)

@@ -74,6 +74,6 @@ def stay(context: Context, asked: Event) -> None:
     if sys.stderr.isatty():
         context.note("Ctrl-C stops it.")
     while not asked.wait(_LOOK_SECONDS):
-        if not control.status(context.settings).healthy:
+        if control.status(context.settings).supervisor is None:
             log = str(context.settings.places.log)
             raise DaemonError("the daemon went away", hint="See the log.", place=log)

@@ -16,10 +16,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, context: Context) -> int:  # noqa: ARG001 - the convention of commands
     """Rebuild, and print what went into the new database."""
-    from watchkeeper.pipeline.rebuild import rebuild
-
-    with context.progress as progress:
-        report = asdict(rebuild(context.settings, lambda done, total: progress(done, total, "entries read")))
+    report = rebuild_with_progress(context)
     if context.json:
         context.emit(report)
         return 0
@@ -27,3 +24,15 @@ def run(arguments: argparse.Namespace, context: Context) -> int:  # noqa: ARG001
         context.line(f"{name.replace('_', ' '):<14}{count:>12,}")
     context.next_step("wk sessions lists what is on record")
     return 0
+
+
+def rebuild_with_progress(context: Context) -> dict[str, int]:
+    """Make the database anew, show how far it is, and return the report.
+
+    Raises:
+        LockedError: The daemon or another command records at the moment.
+    """
+    from watchkeeper.pipeline.rebuild import rebuild
+
+    with context.progress as progress:
+        return asdict(rebuild(context.settings, lambda done, total: progress(done, total, "entries read")))

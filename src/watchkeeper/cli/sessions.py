@@ -34,6 +34,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-n", "--limit", type=int, default=10, metavar="N", help="how many (default 10)")
     parser.add_argument("-p", "--project", metavar="PROJECT", help="only sessions of this project")
     parser.add_argument("--since", metavar="T", help="24h, 7d, today, yesterday, a date, or all")
+    parser.add_argument("--rebuild", action="store_true", help="make the database anew first")
     parser.add_argument("--until", metavar="T", help="the same; a date counts to its end")
 
 
@@ -43,6 +44,10 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
         raise UsageError("-n must be at least 1")
     now = time.time_ns() // 1_000_000
     since, until = since_ms(arguments.since, now), until_ms(arguments.until, now)
+    if arguments.rebuild:
+        from watchkeeper.cli.rebuild import rebuild_with_progress
+
+        rebuild_with_progress(context)
     from watchkeeper.queries.sessions import list_sessions
 
     with fresh_reader(context) as (reader, age):

@@ -20,6 +20,9 @@ Row = dict[str, Any]
 
 AGENT_TOOLS = {"Agent", "Task"}
 
+LIVE_MS = 10 * 60 * 1000
+"""A session without an announced end counts as over when it has been silent for this long."""
+
 TRANSCRIPT_LAG_MS = 60_000
 """A call this young may be missing from a transcript that is written behind the work."""
 
@@ -29,6 +32,7 @@ GAP_EXPLANATIONS: dict[str, str] = {
     ),
     "user_denied": "The call was denied, so it never ran and no result event was sent.",
     "interrupted": "The call was stopped while it ran; the client sends no result event then.",
+    "unfinished": "The session ended, or fell silent, before a result of this call was announced.",
     "background_agent": "The work went on in the background after the result event; its end is not announced.",
     "hook_not_installed": "No hook was installed on this machine when this session ran.",
     "hooks_off": "Hooks were installed, but none fired in this session: hooks off, --bare, or another config folder.",
@@ -49,7 +53,6 @@ def call_gap(
         now: Epoch milliseconds.
         first_hook_ever: Time of the first hook event on record; before it no hook was installed.
     """
-    seen = call["seen"]
     missing = missing_witnesses(call, session, now=now)
     if "hook" in missing:
         if call["outcome"] == "rejected":
@@ -57,9 +60,16 @@ def call_gap(
         return "hook_stopped", missing
     if "transcript" in missing:
         return "transcript_missing", missing
-    if not seen & SEEN_HOOK:
+    if not call["seen"] & SEEN_HOOK:
         return _gap_without_hooks(call, first_hook_ever)
-    return _gap_in_pair(call, seen)
+    return _gap_in_pair(call, session, now)
+
+
+def session_is_over(session: Row, now: int) -> bool:
+    """Tell whether a session has ended, by its announced end or by its long silence."""
+    last = session["last_at"] or 0
+    ended = session["ended_at"]
+    return (ended is not None and ended >= last) or now - last >= LIVE_MS
 
 
 def missing_witnesses(call: Row, session: Row, *, now: int) -> list[str]:
@@ -79,7 +89,8 @@ def _gap_without_hooks(call: Row, first_hook_ever: int | None) -> tuple[str, lis
     return "hooks_off", []
 
 
-def _gap_in_pair(call: Row, seen: int) -> tuple[str, list[str]] | None:
+def _gap_in_pair(call: Row, session: Row, now: int) -> tuple[str, list[str]] | None:
+    seen = call["seen"]
     if call["outcome"] == "denied" and not seen & SEEN_HOOK_POST:
         return "user_denied", []
     if call["outcome"] == "interrupted" and not seen & SEEN_HOOK_POST:
@@ -88,6 +99,8 @@ def _gap_in_pair(call: Row, seen: int) -> tuple[str, list[str]] | None:
         return "schema_rejected", []
     if call["background"] and call["tool"] in AGENT_TOOLS:
         return "background_agent", []
+    if call["outcome"] == "running" and session_is_over(session, now):
+        return "unfinished", []
     result_known = call["outcome"] not in {"running", "denied", "interrupted"}
     result_hooked = seen & (SEEN_HOOK & ~SEEN_HOOK_PRE)
     if result_known and seen & SEEN_TRANSCRIPT_RESULT and not result_hooked:
@@ -112,7 +125,7 @@ def permission(call: Row, requests: Iterable[Row]) -> tuple[str | None, str | No
         return None, None
     if call["permission_mode"] in {"bypassPermissions", "acceptEdits", "auto", "dontAsk"}:
         return "allow", f"mode {call['permission_mode']}"
-    return "allow", "rule" if call["permission_mode"] else None
+    return "allow", "not asked" if call["permission_mode"] else None
 
 
 def _asked_for(call: Row, request: Row) -> bool:

@@ -14,6 +14,7 @@ from typing import Self
 from watchkeeper.errors import FormatError, NotFoundError
 from watchkeeper.ledger.blocks import (
     ENTRIES,
+    Block,
     DamagedBlockError,
     header_bytes,
     list_segments,
@@ -91,15 +92,15 @@ class LedgerReader:
 
     @property
     def last_seq(self) -> int:
-        """Sequence number of the last entry, -1 when there is none.
-
-        Raises:
-            FormatError: The last segment is damaged.
-        """
+        """Sequence number of the last entry that can be read, -1 when there is none."""
         segments = list_segments(self._directory)
         for number in reversed(range(len(segments))):
             first, path = segments[number]
-            following = self._segment(first, path, sealed=number < len(segments) - 1).index.last()
+            segment = self._segment(first, path, sealed=number < len(segments) - 1)
+            try:
+                following = segment.index.last()
+            except DamagedBlockError:
+                following = max((block.next_seq for block in _sound(segment, first)), default=first)
             if following > first:
                 return following - 1
         return -1
@@ -176,7 +177,13 @@ class LedgerReader:
             return None
         first, path = self._listed[place]
         segment = self._segment(first, path, sealed=place < len(self._listed) - 1)
-        block = segment.index.find(seq)
+        try:
+            block = segment.index.find(seq)
+        except DamagedBlockError:
+            # The way there is damaged, which need not touch the block itself.
+            block = next((item for item in _sound(segment, first) if item.first <= seq < item.next_seq), None)
+            if block is None:
+                raise
         if block is None:
             return None
         key = (segment.serial, block.offset)
@@ -205,6 +212,13 @@ class LedgerReader:
         while self._cached_bytes > CACHE_BYTES and len(self._blocks) > 1:
             _key, dropped = self._blocks.popitem(last=False)
             self._cached_bytes -= dropped.size
+
+
+def _sound(segment: _OpenSegment, first: int) -> Iterator[Block]:
+    """Yield the sound entry blocks of a damaged segment."""
+    for item in walk_blocks(segment.descriptor, header_bytes(first), segment.path, first):
+        if not isinstance(item, DamagedBlockError) and item.kind == ENTRIES:
+            yield item
 
 
 def _or_none(index: SegmentIndex, seq: int) -> int | None:

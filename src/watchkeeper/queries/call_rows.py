@@ -31,8 +31,14 @@ class CallRows:
     def __iter__(self) -> Iterator[Row]:
         return iter(self._rows)
 
-    def view(self, row: Row, gap: str | None) -> Row:
-        """Return a call in the published form (`models.CallRow`)."""
+    def view(self, row: Row, gap: str | None, *, over: bool) -> Row:
+        """Return a call in the published form (`models.CallRow`).
+
+        Args:
+            row: A row of table ``calls``.
+            gap: The class of its gap in coverage, or ``None``.
+            over: The session has ended, so that nothing of it can be running.
+        """
         previous, following, parallel = self._chain[row["tool_use_id"]]
         decision, source = permission(row, self._requests.get(row["signature"], ()))
         return {
@@ -47,7 +53,7 @@ class CallRows:
             "ended_at": rfc3339(row["ended_at"]),
             "duration_ms": row["duration_ms"],
             "duration_basis": row["duration_basis"],
-            "outcome": row["outcome"],
+            "outcome": "unknown" if over and row["outcome"] == "running" else row["outcome"],
             "outcome_by": row["outcome_by"],
             "permission": decision,
             "permission_source": source,

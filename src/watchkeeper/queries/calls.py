@@ -10,7 +10,7 @@ from typing import Any
 from watchkeeper.errors import NotFoundError
 from watchkeeper.events.derive import EDITING_TOOLS, WRITING_TOOLS, values_of
 from watchkeeper.events.entities import SEEN_NAMES
-from watchkeeper.events.gaps import call_gap
+from watchkeeper.events.gaps import call_gap, session_is_over
 from watchkeeper.events.merge import decode_state
 from watchkeeper.queries.call_rows import CallRows
 from watchkeeper.queries.forms import rfc3339, words
@@ -63,7 +63,8 @@ def _view(reader: Reader, row: dict[str, Any], now: int) -> dict[str, Any]:
     if session is not None and session["hook_first_at"] is not None:
         gap = call_gap(row, session, now=now, first_hook_ever=first_hook_ever(reader))
     rows = CallRows(reader, row["session_id"])
-    return rows.view(row, gap[0] if gap else None)
+    over = session is None or session_is_over(session, now)
+    return rows.view(row, gap[0] if gap else None, over=over)
 
 
 def _payload(payloads: Payloads, reference: list[Any] | None) -> Any:

@@ -7,9 +7,6 @@ from typing import Any
 
 from watchkeeper.events.entities import SEEN_NAMES, WITNESS_BITS
 
-LIVE_MS = 10 * 60 * 1000
-"""A session without an end counts as live for this long after its latest event."""
-
 
 def rfc3339(ms: int | None) -> str | None:
     """Return epoch milliseconds as RFC 3339 in UTC with milliseconds."""

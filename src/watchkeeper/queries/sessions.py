@@ -11,8 +11,8 @@ from typing import Any
 
 from watchkeeper.errors import NotFoundError, UsageError
 from watchkeeper.events.entities import SEEN_HOOK, SEEN_TRANSCRIPT
+from watchkeeper.events.gaps import session_is_over
 from watchkeeper.queries.forms import (
-    LIVE_MS,
     dollars,
     project_name,
     resume_command,
@@ -160,7 +160,7 @@ def session_view(reader: Reader, row: dict[str, Any], now: int) -> dict[str, Any
         "started_at": rfc3339(row["started_at"]),
         "last_at": rfc3339(row["last_at"]),
         "ended_at": rfc3339(ended),
-        "live": ended is None and now - (row["last_at"] or 0) < LIVE_MS,
+        "live": not session_is_over(row, now),
         "prompts": row["prompts"],
         "tool_calls": row["tool_calls"] or 0,
         "failures": row["failures"] or 0,

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from watchkeeper.errors import UsageError
-from watchkeeper.events.gaps import GAP_EXPLANATIONS, call_gap
+from watchkeeper.events.gaps import GAP_EXPLANATIONS, call_gap, session_is_over
 from watchkeeper.queries.call_rows import CallRows
 from watchkeeper.queries.forms import rfc3339, session_witnesses
 from watchkeeper.queries.gaps import first_hook_ever, session_gap
@@ -174,9 +174,10 @@ def _calls(reader: Reader, session: dict[str, Any], now: int) -> Iterator[Item]:
     first_hook = first_hook_ever(reader)
     rows = CallRows(reader, session["session_id"])
     hooked = session["hook_first_at"] is not None
+    over = session_is_over(session, now)
     for row in rows:
         gap = call_gap(row, session, now=now, first_hook_ever=first_hook) if hooked else None
-        view = rows.view(row, gap[0] if gap else None)
+        view = rows.view(row, gap[0] if gap else None, over=over)
         yield _item(
             "call",
             row["tool_use_id"],
