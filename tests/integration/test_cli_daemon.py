@@ -104,6 +104,9 @@ def test_a_daemon_that_runs_is_asked_so_that_answers_are_current(
         subprocess.run(command, input=json.dumps(event).encode(), check=True)
         (row,) = answer(env, "sessions")["sessions"]
         assert row["prompts"] == number + 1
+    refused = wk(env, "rebuild")
+    assert refused.returncode == 1
+    assert "wk down" in refused.stderr
 
 
 def test_doctor_finds_every_link_of_a_complete_chain(env: dict[str, str]) -> None:

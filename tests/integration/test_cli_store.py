@@ -324,6 +324,7 @@ def test_rebuild_gives_equal_answers(home: Path, agent: Path) -> None:
     report = answer(home, "rebuild")
     assert report["sessions"] == 2
     assert report["tool_calls"] == 3
+    assert answer(home, "sessions", "--rebuild")["total"] == 2
     assert [answer(home, "show", FIRST), answer(home, "coverage"), answer(home, "sessions")] == before
 
 

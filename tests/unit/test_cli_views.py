@@ -234,3 +234,8 @@ def test_a_call_in_full_trims_nothing_and_names_its_evidence(context: Context) -
     assert "spool:ab:32" in text
     assert '"command": "x"' in text
     assert "2.4 s (reported)" in text
+
+
+def test_a_change_that_was_refused_is_not_shown_as_made(context: Context) -> None:
+    refused = detail(call(tool="Edit", outcome="denied"), diff="--- a\n+++ a\n@@ -1 +1 @@\n-old\n+new")
+    assert body(refused, context, width=60, full=False) == ["not applied:", "@@ -1 +1 @@", "-old", "+new"]

@@ -6,6 +6,7 @@ import argparse
 from dataclasses import asdict
 
 from watchkeeper.cli.context import Context
+from watchkeeper.errors import LockedError
 
 HELP = "Make the database anew from ledger and archive; a new file is written and swapped in."
 
@@ -34,5 +35,15 @@ def rebuild_with_progress(context: Context) -> dict[str, int]:
     """
     from watchkeeper.pipeline.rebuild import rebuild
 
-    with context.progress as progress:
-        return asdict(rebuild(context.settings, lambda done, total: progress(done, total, "entries read")))
+    try:
+        with context.progress as progress:
+            return asdict(
+                rebuild(context.settings, lambda done, total: progress(done, total, "entries read"))
+            )
+    except LockedError as error:
+        raise LockedError(
+            "the record is being written",
+            why="only one process may write, and a daemon or another command does",
+            hint="Run `wk down`, then this again, then `wk up`.",
+            place=error.place,
+        ) from error

@@ -113,11 +113,19 @@ def _print(verdict: dict[str, Any], context: Context) -> None:
     context.line("completeness  " + context.style(completeness, tone))
     if verdict["first_bad"] is not None:
         context.line(f"first bad     entry {verdict['first_bad']}")
-    context.line(f"anchor        {anchor}: {_ANCHORS.get(anchor, 'see the findings')}")
+    _wrapped("anchor", f"{anchor}: {_ANCHORS.get(anchor, 'see the findings')}", context)
     for found in verdict["findings"]:
         why = f": {found['why']}" if found["why"] else ""
         place = f" ({found['place']})" if found["place"] else ""
-        context.line(f"finding       {one_line(found['what'] + why + place)}")
+        _wrapped("finding", one_line(found["what"] + why + place), context)
+
+
+def _wrapped(name: str, text: str, context: Context) -> None:
+    import textwrap
+
+    label, margin = f"{name:<14}", " " * 14
+    for line in textwrap.wrap(text, context.width, initial_indent=label, subsequent_indent=margin):
+        context.line(line)
 
 
 def _print_next(verdict: dict[str, Any], exported: dict[str, Any] | None, context: Context) -> None:
