@@ -7,6 +7,8 @@ export interface WindowingOptions {
   /** Estimated height in pixels of the row at an index. */
   estimate: (index: number) => number;
   overscan?: number;
+  /** Pixels of a sticky head inside the scrolling container. */
+  lead?: number;
   /** Begin at the end and stay there as rows arrive. */
   follow?: boolean;
 }
@@ -15,6 +17,7 @@ const AT_END_PX = 24;
 
 export function useWindowing(container: Ref<HTMLElement | null>, options: WindowingOptions) {
   const offsets = new RowOffsets(options.estimate);
+  const lead = options.lead ?? 0;
   const overscan = options.overscan ?? 8;
   const range = shallowRef({ start: 0, end: 0, top: 0 });
   const visible = shallowRef({ first: 0, last: 0 });
@@ -52,14 +55,14 @@ export function useWindowing(container: Ref<HTMLElement | null>, options: Window
     total.value = offsets.total;
     void nextTick(() => {
       const element = container.value;
-      if (element) moveTo(Math.max(0, offsets.total - element.clientHeight));
+      if (element) moveTo(Math.max(0, offsets.total + lead - element.clientHeight));
     });
   }
 
   function onScroll(): void {
     const element = container.value;
     if (!element) return;
-    following.value = element.scrollTop + element.clientHeight >= offsets.total - AT_END_PX;
+    following.value = element.scrollTop + element.clientHeight >= offsets.total + lead - AT_END_PX;
     atTop.value = element.scrollTop <= 1;
     refresh();
   }
@@ -159,8 +162,8 @@ export function useWindowing(container: Ref<HTMLElement | null>, options: Window
       if (align === "top") following.value = false;
       if (align === "top") moveTo(start);
       else if (start < element.scrollTop) moveTo(start);
-      else if (start + height > element.scrollTop + element.clientHeight) {
-        moveTo(Math.min(start, start + height - element.clientHeight));
+      else if (start + height + lead > element.scrollTop + element.clientHeight) {
+        moveTo(Math.min(start, start + height + lead - element.clientHeight));
       }
     },
     toEnd(): void {
