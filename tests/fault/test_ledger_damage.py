@@ -131,6 +131,10 @@ def test_a_flipped_byte_of_the_head_leaves_completeness_unknown(tmp_path: Path) 
     head.unlink()
     verdict = check(tmp_path)
     assert (verdict.ok, verdict.integrity, verdict.completeness) == (False, "intact", "unknown")
+    make(tmp_path, 3)
+    verdict = check(tmp_path)
+    assert verdict.ok
+    assert ("the ledger was repaired", "head missing") in [(item.what, item.why) for item in verdict.findings]
 
 
 def test_a_payload_changed_with_a_right_checksum_contradicts_the_signed_root(tmp_path: Path) -> None:
@@ -242,6 +246,22 @@ def test_a_damaged_block_is_named_and_can_be_passed(tmp_path: Path) -> None:
     seen: list[FormatError] = []
     assert [entry.seq for entry in reader.entries(on_damage=seen.append)] == [0, 1, 2, *range(6, 12)]
     assert seen[0].place == f"{path}:{target.offset}"
+
+
+def test_entries_behind_a_damaged_block_header_are_still_found(tmp_path: Path) -> None:
+    """A header that no longer says how long its block is hides only its own entries."""
+    make(tmp_path)
+    path = tmp_path / "ledger" / f"{0:016x}.wkl"
+    target = next(block for block in blocks(path) if block.first == 3 and block.kind == ENTRIES)
+    content = bytearray(path.read_bytes())
+    content[target.offset] ^= 1
+    path.write_bytes(content)
+    reader = LedgerReader(tmp_path / "ledger")
+    assert reader.last_seq == 11
+    assert reader.get(2).payload == b"payload 2"
+    assert reader.get(10).payload == b"payload 10"
+    with pytest.raises(FormatError):
+        reader.get(4)
 
 
 def test_a_ledger_with_damage_among_signed_entries_goes_on_and_keeps_telling(tmp_path: Path) -> None:

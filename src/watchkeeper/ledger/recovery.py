@@ -141,9 +141,9 @@ class _Segment:
         """Cut a tail that nothing vouches for; leave signed bytes alone and return what follows them."""
         following = find_block(self.descriptor, offset, end, self.path, self.seen)
         if self.seen >= self.signed and self.last:
-            # A sound block that cannot be decoded (its dictionary is gone) is no torn write.
-            sound = following is not None or not isinstance(damage, DamagedBlockError)
-            self._cut(offset, end, keep=sound)
+            # A block that decayed, or whose dictionary is gone, is no half-done write.
+            torn = following is None and isinstance(damage, DamagedBlockError) and damage.torn
+            self._cut(offset, end, keep=not torn)
             return None
         self._note("damaged block", damage)
         if following is None or following.first > self.state.tree.size:
@@ -192,4 +192,8 @@ def _newest_checkpoint(directory: Path, keys: KeyRing, repairs: list[dict[str, A
         for found in usable([stored, head])
         if keys.verify(found.key_id, found.message(), found.signature)
     ]
+    if stored is not None and head is None and not any(note["what"] == "head damaged" for note in repairs):
+        repairs.append({"what": "head missing", "signed": stored.tree_size})
+    elif head is not None and not any(found is head for found in sound):
+        repairs.append({"what": "head damaged", "why": "its signature or frontier does not hold"})
     return sound[-1] if sound else None
