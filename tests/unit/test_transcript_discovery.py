@@ -86,6 +86,7 @@ def test_a_loop_of_links_ends_and_linked_folders_are_read_once(tmp_path: Path) -
     project = tmp_path / "projects" / "-p"
     touch(project / "s.jsonl")
     (project / "loop").symlink_to(tmp_path / "projects")
+    (project / "self").symlink_to(project / "self")
     (tmp_path / "projects" / "-a").symlink_to(project)
     elsewhere = touch(tmp_path / "elsewhere" / "t.jsonl").parent
     (tmp_path / "projects" / "-z").symlink_to(elsewhere)
@@ -93,6 +94,7 @@ def test_a_loop_of_links_ends_and_linked_folders_are_read_once(tmp_path: Path) -
     assert places(found) == ["-p/s.jsonl", "-z/t.jsonl"]
     assert reasons(found) == {
         "loop": "a link to a folder that is read already",
+        "self": "Too many levels of symbolic links",
         "-a": "a link to a folder that is read already",
     }
 

@@ -24,6 +24,7 @@ import msgspec
 
 _SUFFIX = ".jsonl"
 _META_SUFFIX = ".meta.json"
+_SUFFIXES = (_SUFFIX, _META_SUFFIX)
 _AGENT_PREFIX = "agent-"
 _NO_TRANSCRIPTS = frozenset({"journal.jsonl", "history.jsonl"})
 _MAXIMUM_FOLDERS_DEEP = 16
@@ -33,7 +34,7 @@ class TranscriptFile(msgspec.Struct, frozen=True):
     """A transcript file as it was when listed.
 
     Args:
-        path: Where it is.
+        location: Where it is; a plain string, since a walk makes thousands. ``path`` gives it as a path.
         relative: Its place below ``projects``, with forward slashes.
         config_dir: The agent's folder it belongs to.
         session_hint: The session that its place names; the lines may say otherwise.
@@ -44,7 +45,7 @@ class TranscriptFile(msgspec.Struct, frozen=True):
         device: Number of the device.
     """
 
-    path: Path
+    location: str
     relative: str
     config_dir: Path
     session_hint: str | None
@@ -53,6 +54,11 @@ class TranscriptFile(msgspec.Struct, frozen=True):
     mtime_ns: int
     inode: int
     device: int
+
+    @property
+    def path(self) -> Path:
+        """Where it is."""
+        return Path(self.location)
 
 
 @dataclass
@@ -77,7 +83,7 @@ def find_transcripts(folder: Path) -> Discovery:
     found = Discovery()
     root, start = _roots(folder)
     if root is not None:
-        _Walk(root, found).folder(str(start), _relative(root, start))
+        _Walk(root, found).start(str(start), _relative(root, start))
     return found
 
 
@@ -99,7 +105,7 @@ def stat_transcript(path: Path, config_dirs: Iterable[Path]) -> TranscriptFile |
     absolute = path.absolute()
     root = next((dir_ for dir_ in _project_folders(config_dirs) if absolute.is_relative_to(dir_)), None)
     root = root or _enclosing_projects(absolute.parent) or absolute.parent.parent
-    return _transcript(absolute, absolute.relative_to(root).as_posix(), root.parent, status)
+    return _transcript(str(absolute), absolute.relative_to(root).as_posix(), root.parent, status)
 
 
 def _project_folders(config_dirs: Iterable[Path]) -> Iterator[Path]:
@@ -132,35 +138,60 @@ class _Walk:
     def __init__(self, root: Path, found: Discovery) -> None:
         self._config_dir = root.parent
         self._found = found
-        self._folders: set[tuple[int, int]] = set()
+        self._folders: set[int] = set()
+        self._device = -1
 
-    def folder(self, path: str, relative: str) -> None:
-        """Take in one folder, real folders before links, so that a place does not depend on a link."""
+    def start(self, path: str, relative: str) -> None:
+        """Take in a folder and all below it."""
         try:
-            status = os.stat(path)  # noqa: PTH116 - thousands of folders, each a plain string
+            status = os.stat(path)  # noqa: PTH116 - paths are plain strings here
+        except OSError:
+            return
+        self._device = status.st_dev
+        self._folders.add(status.st_ino)
+        self._folder(path, relative)
+
+    def _folder(self, path: str, relative: str) -> None:
+        try:
             with os.scandir(path) as listing:
-                entries = sorted(listing, key=lambda entry: entry.name)
+                entries = sorted(listing, key=_entry_name)
         except OSError as error:
             if not isinstance(error, FileNotFoundError):
                 self._skip(path, error.strerror or str(error))
             return
-        place = (status.st_dev, status.st_ino)
-        if place in self._folders:
-            self._skip(path, "a link to a folder that is read already")
-            return
-        self._folders.add(place)
-        parent = Path(path)
         below: list[os.DirEntry[str]] = []
         for entry in entries:
-            if entry.name.endswith((_SUFFIX, _META_SUFFIX)):
-                self._file(entry, relative, parent)
-            elif entry.is_dir():
+            if entry.name.endswith(_SUFFIXES):
+                self._file(entry, relative)
+            elif self._is_folder(entry):
                 below.append(entry)
-        if relative.count("/") < _MAXIMUM_FOLDERS_DEEP:
-            for entry in sorted(below, key=lambda entry: entry.is_symlink()):
-                self.folder(entry.path, relative + entry.name + "/")
+        if relative.count("/") >= _MAXIMUM_FOLDERS_DEEP:
+            return
+        # Real folders before links, so that a place does not depend on a link.
+        for entry in below:
+            if not entry.is_symlink():
+                self._folders.add(entry.inode())
+                self._folder(entry.path, f"{relative}{entry.name}/")
+        for entry in below:
+            if entry.is_symlink():
+                self._link(entry, f"{relative}{entry.name}/")
 
-    def _file(self, entry: os.DirEntry[str], relative: str, parent: Path) -> None:
+    def _is_folder(self, entry: os.DirEntry[str]) -> bool:
+        try:
+            return entry.is_dir()
+        except OSError as error:  # a link to itself
+            self._skip(entry.path, error.strerror or str(error))
+            return False
+
+    def _link(self, entry: os.DirEntry[str], relative: str) -> None:
+        status = entry.stat()
+        if status.st_dev == self._device and status.st_ino in self._folders:
+            self._skip(entry.path, "a link to a folder that is read already")
+        else:
+            self._folders.add(status.st_ino)
+            self._folder(entry.path, relative)
+
+    def _file(self, entry: os.DirEntry[str], relative: str) -> None:
         name = entry.name
         agent = name.startswith(_AGENT_PREFIX)
         depth = relative.count("/")
@@ -177,14 +208,18 @@ class _Walk:
         elif depth == 0 or (depth > 1 and not agent):
             self._skip(entry.path, "not where transcripts are")
         else:
-            item = _transcript(parent / name, relative + name, self._config_dir, status)
+            item = _transcript(entry.path, relative + name, self._config_dir, status)
             (self._found.files if name.endswith(_SUFFIX) else self._found.metas).append(item)
 
     def _skip(self, path: str, reason: str) -> None:
         self._found.skipped.append((Path(path), reason))
 
 
-def _transcript(path: Path, relative: str, config_dir: Path, status: os.stat_result) -> TranscriptFile:
+def _entry_name(entry: os.DirEntry[str]) -> str:
+    return entry.name
+
+
+def _transcript(location: str, relative: str, config_dir: Path, status: os.stat_result) -> TranscriptFile:
     parts = relative.split("/")
     stem = parts[-1].removesuffix(_SUFFIX).removesuffix(_META_SUFFIX)
     session: str | None = stem
@@ -193,7 +228,7 @@ def _transcript(path: Path, relative: str, config_dir: Path, status: os.stat_res
         agent = stem.removeprefix(_AGENT_PREFIX)
         session = parts[1] if len(parts) > 2 else None
     return TranscriptFile(
-        path=path,
+        location=location,
         relative=relative,
         config_dir=config_dir,
         session_hint=session,

@@ -174,11 +174,11 @@ class TranscriptTail:
         mark = (file.size, file.mtime_ns, file.inode, *((cursor.generation, cursor.offset) if cursor else ()))
         if self._idle.get(key) == mark:
             return None
-        descriptor = os.open(file.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        descriptor = os.open(file.location, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         try:
             status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode):
-                raise OSError(errno.EINVAL, "not a regular file", str(file.path))
+                raise OSError(errno.EINVAL, "not a regular file", file.location)
             rested = settled or self._clock() - status.st_mtime_ns > REST_NS
             position = _find_position(descriptor, status.st_size, cursor)
             piece = position and self._read(descriptor, position.offset, status.st_size, max_bytes, rested)
@@ -228,7 +228,7 @@ class TranscriptTail:
         reason = f"the line is longer than {self._maximum_line >> 20} MiB"
         return Range(
             file_key=file_key(file.relative),
-            path=str(file.path),
+            path=file.location,
             relative=file.relative,
             generation=position.generation,
             first_line=position.line,
