@@ -17,6 +17,7 @@ FORBIDDEN = {
     "msgspec",
     "multiprocessing",
     "rich",
+    "shutil",
     "sqlite3",
     "ssl",
     "subprocess",

@@ -7,6 +7,7 @@ answer or a failure, 2 wrong use, 130 interrupted, 141 when the reader of standa
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
@@ -38,6 +39,15 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Raise instead of printing the usage and leaving."""
         raise UsageError(message, hint=f"Run `{self.prog} --help`.")
+
+
+def _formatter(prog: str) -> argparse.HelpFormatter:
+    # Left to itself, argparse imports shutil for the width, with every argument that is declared.
+    try:
+        width = os.get_terminal_size().columns
+    except OSError:
+        width = 80
+    return argparse.HelpFormatter(prog, width=max(40, width - 2))
 
 
 def run(argv: Sequence[str] | None = None) -> int:
@@ -90,7 +100,9 @@ def _module(name: str) -> Any:
 
 def _parse(name: str, words: list[str]) -> argparse.Namespace:
     module = _module(name)
-    parser = Parser(prog=f"wk {name}", description=module.HELP, allow_abbrev=False)
+    parser = Parser(
+        prog=f"wk {name}", description=module.HELP, allow_abbrev=False, formatter_class=_formatter
+    )
     _add_global_flags(parser)
     module.configure(parser)
     head = _before_dashes(words)
@@ -99,7 +111,7 @@ def _parse(name: str, words: list[str]) -> argparse.Namespace:
     if tail and not takes_words:
         return parser.parse_args([*head, "--", *tail])
     if not {"-h", "--help"} & set(head):
-        # Else argparse formats a usage that nobody sees, and imports shutil for it.
+        # Else argparse formats a usage that nobody sees.
         parser.usage = ""
     arguments = parser.parse_intermixed_args(head)
     if tail:
@@ -136,9 +148,7 @@ def _command_position(words: list[str]) -> int | None:
 def _without_command(words: list[str]) -> int:
     import watchkeeper
 
-    parser = Parser(
-        prog="wk", usage="wk [--home DIR] [--json] COMMAND ...", allow_abbrev=False, add_help=False
-    )
+    parser = Parser(prog="wk", allow_abbrev=False, add_help=False, formatter_class=_formatter)
     _add_global_flags(parser)
     parser.add_argument("--version", action="store_true")
     parser.add_argument("-h", "--help", action="store_true")
@@ -198,6 +208,4 @@ def _report(error: WatchkeeperError, *, as_json: bool) -> int:
 
 def _forget_output() -> None:
     # The interpreter flushes standard output once more on exit, and would complain again.
-    import os
-
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
