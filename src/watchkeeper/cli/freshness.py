@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from watchkeeper.cli.context import Context
-from watchkeeper.errors import DaemonError, FormatError, LockedError, WatchkeeperError
+from watchkeeper.errors import DaemonError, LockedError, WatchkeeperError
 
 if TYPE_CHECKING:
     from watchkeeper.store.sqlite.reading import Reader
@@ -45,22 +45,15 @@ def fresh_reader(context: Context) -> Iterator[tuple[Reader, int | None]]:
 
     Raises:
         FormatError: The database is damaged.
+        LockedError: It stayed busy.
     """
-    import apsw
+    from watchkeeper.store.sqlite.reading import open_reader, store_failures
 
-    from watchkeeper.store.sqlite.reading import open_reader
-
-    try:
+    places = context.settings.places
+    with store_failures(places.database):
         age = bring_up_to_date(context)
-        with open_reader(context.settings.places) as reader:
+        with open_reader(places) as reader:
             yield reader, age
-    except apsw.Error as error:
-        raise FormatError(
-            "the database cannot be read",
-            why=str(error),
-            hint="Run `wk rebuild`: it makes a new one from ledger and archive.",
-            place=str(context.settings.places.database),
-        ) from error
 
 
 def with_age(document: dict[str, Any], age_ms: int | None) -> dict[str, Any]:

@@ -146,9 +146,16 @@ class Answers:
         """Forget a session that nobody watches any more."""
         await self._live_readers.run(lambda _: self._watched.stop(session_id))
 
-    async def changed_items(self, session_id: str) -> bytes | None:
-        """Return a live message with what is new in a watched timeline; ``None`` when nothing is."""
-        return await self._live_readers.run(lambda reader: _items_message(reader, session_id, self._watched))
+    async def changed_items(
+        self, session_id: str, tool_use_ids: list[str]
+    ) -> tuple[bytes | None, float | None]:
+        """Return a live message with what is new in a watched timeline, and in how many seconds to look again."""
+
+        def query(reader: Reader) -> tuple[bytes | None, float | None]:
+            items, again = self._watched.changes(reader, session_id, tool_use_ids)
+            return _items_message(session_id, items), again
+
+        return await self._live_readers.run(query)
 
     async def _encoded(self, kind: type[msgspec.Struct], query: Callable[[Reader], dict[str, Any]]) -> bytes:
         return await self._readers.run(
@@ -181,8 +188,7 @@ def _sessions_message(reader: Reader, session_ids: list[str]) -> bytes | None:
     return msgspec.json.encode(models.LiveMessage(type="sessions", sessions=sessions))
 
 
-def _items_message(reader: Reader, session_id: str, watched: WatchedTimelines) -> bytes | None:
-    items = watched.changes(reader, session_id)
+def _items_message(session_id: str, items: list[dict[str, Any]]) -> bytes | None:
     if not items:
         return None
     converted = msgspec.convert(items, list[models.TimelineItem])

@@ -46,8 +46,13 @@ class LiveAnswers(Protocol):
     async def unwatch(self, session_id: str) -> None:
         """Stop telling it."""
 
-    async def changed_items(self, session_id: str) -> bytes | None:
-        """Return a message with what has changed in a watched timeline; ``None`` when nothing has."""
+    async def changed_items(
+        self, session_id: str, tool_use_ids: list[str]
+    ) -> tuple[bytes | None, float | None]:
+        """Return a message with what has changed in a watched timeline, and when to look again.
+
+        The message is ``None`` when nothing has changed, the seconds are when everything has been looked at.
+        """
 
 
 @dataclass(eq=False)
@@ -98,6 +103,8 @@ class LiveHub:
         self._answers = answers
         self._subscribers: set[Subscriber] = set()
         self._sessions: dict[str, None] = {}
+        self._calls: dict[str, None] = {}
+        self._again: set[str] = set()
         self._status_changed = False
         self._work = asyncio.Event()
 
@@ -121,10 +128,11 @@ class LiveHub:
         if before != session_id:
             await self._unwatch(before)
 
-    def changed(self, sessions: Iterable[str]) -> None:
-        """Take note that sessions have changed; costs nothing while nobody watches."""
+    def changed(self, sessions: Iterable[str], calls: Iterable[str] = ()) -> None:
+        """Take note that sessions, and calls in them, have changed; costs nothing while nobody watches."""
         if self._subscribers:
             self._sessions.update(dict.fromkeys(sessions))
+            self._calls.update(dict.fromkeys(calls))
             self._work.set()
 
     def status_changed(self) -> None:
@@ -158,16 +166,31 @@ class LiveHub:
 
     async def _round(self) -> None:
         watched = self._watched()
+        # Those that are watched come first: only they need the calls, which do not wait for another round.
         sessions = sorted(self._sessions, key=lambda one: one not in watched)[:SESSIONS_PER_ROUND]
         for session_id in sessions:
             del self._sessions[session_id]
+        calls, self._calls = list(self._calls), {}
         for session_id in [one for one in sessions if one in watched]:
-            self._send(await self._answers.changed_items(session_id), session_id)
+            message, again = await self._answers.changed_items(session_id, calls)
+            self._send(message, session_id)
+            if again is not None:
+                self._look_again(session_id, again)
         if sessions:
             self._send(await self._answers.changed_sessions(sessions))
         if self._status_changed:
             self._status_changed = False
             self._send(await self._answers.status_message())
+
+    def _look_again(self, session_id: str, seconds: float) -> None:
+        if session_id not in self._again:
+            self._again.add(session_id)
+            asyncio.get_running_loop().call_later(seconds, self._due, session_id)
+
+    def _due(self, session_id: str) -> None:
+        self._again.discard(session_id)
+        if session_id in self._watched():
+            self.changed([session_id])
 
     def _watched(self) -> set[str]:
         return {one.session_id for one in self._subscribers if one.session_id is not None}

@@ -8,12 +8,11 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-import apsw
 import msgspec
 
-from watchkeeper.errors import FormatError, LockedError
+from watchkeeper.errors import FormatError
 from watchkeeper.settings import Places
-from watchkeeper.store.sqlite.reading import Reader, open_reader
+from watchkeeper.store.sqlite.reading import Reader, open_reader, store_failures
 
 Answer = TypeVar("Answer")
 
@@ -47,19 +46,20 @@ class Readers:
             reader.close()
 
     def _run(self, query: Callable[[Reader], Answer]) -> Answer:
+        database = self._places.database
         try:
-            return query(self._reader())
-        except apsw.BusyError as error:
-            raise LockedError(
-                "the index is busy", hint="Try again.", place=str(self._places.database)
-            ) from error
-        except (apsw.Error, msgspec.ValidationError) as error:
+            with store_failures(database):
+                return query(self._reader())
+        except FormatError:
+            self._drop()
+            raise
+        except msgspec.ValidationError as error:
             self._drop()
             raise FormatError(
-                "the index cannot be read",
+                "the index does not hold what this program wrote",
                 why=str(error),
                 hint="Run `wk rebuild`, which makes it anew from the ledger.",
-                place=str(self._places.database),
+                place=str(database),
             ) from error
 
     def _reader(self) -> Reader:

@@ -31,6 +31,7 @@ class Notice(msgspec.Struct):
 
     event: str = ""
     sessions: list[str] = []
+    calls: list[str] = []
 
 
 class RecorderLink:

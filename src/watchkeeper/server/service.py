@@ -42,7 +42,7 @@ class Service:
 
     def _notice(self, notice: Notice) -> None:
         if notice.event == "changed":
-            self.hub.changed(notice.sessions)
+            self.hub.changed(notice.sessions, notice.calls)
         elif notice.event == "status":
             self.hub.status_changed()
 

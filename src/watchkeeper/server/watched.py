@@ -2,46 +2,88 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from operator import itemgetter
 from typing import Any
 
 import msgspec
 
-from watchkeeper.queries.timeline import all_items
+from watchkeeper.queries.timeline import all_items, timeline_items_for
 from watchkeeper.store.sqlite.reading import Reader
 
+Item = dict[str, Any]
+
+QUICK_SECONDS = 0.02
+"""A comparison of a whole timeline that takes no longer is done for each change."""
+PAUSE_FACTOR = 9
+"""A longer one takes at most a tenth of the time: it is followed by a pause of this many times its duration."""
+RECENT_MS = 15_000
+"""Between two comparisons, items of this age are looked at beside the calls that a notice names."""
+
 _encoder = msgspec.msgpack.Encoder()
+
+
+@dataclass
+class _Watched:
+    digests: dict[str, int] = field(default_factory=dict)
+    due: float = 0.0
+
+    def differing(self, items: Iterable[Item]) -> list[Item]:
+        changed = []
+        for item in items:
+            digest = hash(_encoder.encode(item))
+            if self.digests.get(item["key"]) != digest:
+                self.digests[item["key"]] = digest
+                changed.append(item)
+        return sorted(changed, key=itemgetter("order", "key"))
 
 
 class WatchedTimelines:
     """A digest of each item of each watched session. Not to be shared between threads.
 
-    Comparing whole timelines catches what no notice names: a message that a transcript brings late, a
-    subagent that ends, a gap that closes, a neighbour's changed order.
+    Comparing whole timelines catches what no notice names: a message that a transcript brings late, a subagent that
+    ends, a gap that closes, a neighbour's changed order. In a long session that takes its time, so there it is done
+    at intervals, and between them only what a notice names and what is recent.
     """
 
     def __init__(self) -> None:
-        self._digests: dict[str, dict[str, int]] = {}
+        self._watched: dict[str, _Watched] = {}
 
     def start(self, reader: Reader, session_id: str) -> None:
         """Begin with a timeline as it is now, unless it is watched already."""
-        if session_id not in self._digests:
-            self._digests[session_id] = {}
-            self.changes(reader, session_id)
+        if session_id not in self._watched:
+            watched = self._watched[session_id] = _Watched()
+            _compare(reader, session_id, watched)
 
     def stop(self, session_id: str) -> None:
         """Forget a timeline."""
-        self._digests.pop(session_id, None)
+        self._watched.pop(session_id, None)
 
-    def changes(self, reader: Reader, session_id: str) -> list[dict[str, Any]]:
-        """Return the items that are new or differ since the last call, oldest first; none if unwatched."""
-        known = self._digests.get(session_id)
-        if known is None:
-            return []
-        changed = []
-        for item in all_items(reader, session_id):
-            digest = hash(_encoder.encode(item))
-            if known.get(item["key"]) != digest:
-                known[item["key"]] = digest
-                changed.append(item)
-        return sorted(changed, key=itemgetter("order", "key"))
+    def changes(
+        self, reader: Reader, session_id: str, tool_use_ids: Sequence[str]
+    ) -> tuple[list[Item], float | None]:
+        """Return what is new or differs since the last call.
+
+        Returns:
+            The items, oldest first, none if the session is not watched; and in how many seconds to ask again, because
+            not everything could be looked at, or ``None``.
+        """
+        watched = self._watched.get(session_id)
+        if watched is None:
+            return [], None
+        wait = watched.due - time.monotonic()
+        if wait <= 0:
+            return _compare(reader, session_id, watched), None
+        since = int(time.time() * 1000) - RECENT_MS
+        return watched.differing(timeline_items_for(reader, session_id, tool_use_ids, since)), wait
+
+
+def _compare(reader: Reader, session_id: str, watched: _Watched) -> list[Item]:
+    begun = time.monotonic()
+    changed = watched.differing(all_items(reader, session_id))
+    ended = time.monotonic()
+    took = ended - begun
+    watched.due = ended + took * PAUSE_FACTOR if took > QUICK_SECONDS else 0.0
+    return changed

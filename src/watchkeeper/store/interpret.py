@@ -14,7 +14,8 @@ from watchkeeper.events.merge import Facts
 from watchkeeper.ledger.entries import Entry
 from watchkeeper.sources.claude_code.hooks import HookEvent, map_hook
 from watchkeeper.sources.claude_code.lines import Skip, decode, split_lines
-from watchkeeper.sources.claude_code.transcripts import TranscriptLine, map_line, map_meta
+from watchkeeper.sources.claude_code.transcript_view import TranscriptLine
+from watchkeeper.sources.claude_code.transcripts import map_line, map_meta
 from watchkeeper.store import envelopes
 from watchkeeper.store.rows import FileRow, RangeRow
 

@@ -141,7 +141,8 @@ _REFUSALS: tuple[tuple[re.Pattern[str], dict[str, Any]], ...] = (
     ),
     (
         re.compile(
-            r"Permission to use \S+.{0,200}has been denied|.{0,200}(?:needs approval|requires approval|haven't granted it yet)",
+            r"Permission to use \S+.{0,200}has been denied"
+            r"|.{0,200}(?:needs approval|requires approval|haven't granted it yet)",
             re.DOTALL,
         ),
         {"denied": "rule"},

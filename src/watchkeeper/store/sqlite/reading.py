@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import apsw
 
+from watchkeeper.errors import FormatError, LockedError
 from watchkeeper.settings import Places
 from watchkeeper.store.sqlite.schema import connect_for_reading
 
@@ -55,3 +58,26 @@ class Reader:
 def open_reader(places: Places) -> Reader:
     """Open the index of a home for queries; a home without one reads as empty."""
     return Reader(connect_for_reading(places.database), places)
+
+
+@contextmanager
+def store_failures(database: Path) -> Iterator[None]:
+    """Turn what the engine raises into errors with a remedy.
+
+    Raises:
+        LockedError: The database stayed busy.
+        FormatError: It is damaged, or not what this program wrote.
+    """
+    try:
+        yield
+    except apsw.BusyError as error:
+        raise LockedError(
+            "the database is busy", why=str(error), hint="Ask again in a moment.", place=str(database)
+        ) from error
+    except apsw.Error as error:
+        raise FormatError(
+            "the database cannot be read",
+            why=str(error),
+            hint="Run `wk rebuild`: it makes a new one from ledger and archive.",
+            place=str(database),
+        ) from error

@@ -9,8 +9,6 @@ from pathlib import Path
 
 import apsw
 
-from watchkeeper.store.tables import TABLES
-
 SCHEMA_VERSION = 1
 
 _OWN_TABLES = """
@@ -34,6 +32,9 @@ CREATE TABLE meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
 
 def ddl() -> str:
     """Return the statements that create every table of the index."""
+    # Only needed to create one: a quick command that reads must not pay for the projections' code.
+    from watchkeeper.store.tables import TABLES
+
     return (
         _OWN_TABLES
         + "\n".join(table.ddl for table in TABLES.values())

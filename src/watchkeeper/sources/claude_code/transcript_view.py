@@ -1,0 +1,139 @@
+"""One transcript line, or the message nested in a progress line, as the mappers look at it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from watchkeeper.events.entities import WITNESS_BITS
+from watchkeeper.events.fields import WITNESS_RANK
+from watchkeeper.events.identity import ref, shorten
+from watchkeeper.events.merge import UNKNOWN_TIME, Facts
+
+SEEN = WITNESS_BITS["transcript"]
+RANK_MAIN = WITNESS_RANK["transcript"] * 10
+RANK_SIDECHAIN = RANK_MAIN + 1
+RANK_PROGRESS = RANK_MAIN + 2
+RANK_ASIDE = RANK_MAIN + 3
+
+Path = list[str | int]
+
+
+@dataclass(frozen=True, slots=True)
+class TranscriptLine:
+    """One decoded line and where it stands.
+
+    Attributes:
+        source: Identity of the observation: file, generation and line.
+        number: Line number in its file, from 0.
+        body: The decoded line.
+        session_hint: Session that the file's place names, for lines without an id.
+        agent_hint: Subagent that the file's name names.
+    """
+
+    source: str
+    number: int
+    body: Mapping[str, Any]
+    session_hint: str | None
+    agent_hint: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A line, or the message nested in a progress line, with what both mappers need."""
+
+    source: str
+    body: Mapping[str, Any]
+    path: Path
+    at: int
+    session: str | None
+    agent: str | None
+    rank: int
+
+    def facts(self, entity: str, key: str, values: dict[str, Any]) -> Facts:
+        """Return facts as this line's witness states them."""
+        return Facts(entity, key, "transcript", self.rank, self.at, values)
+
+
+def view_of(line: TranscriptLine) -> View:
+    """Return the line with its time, session, agent and rank."""
+    body = line.body
+    agent = text_of(body.get("agentId")) or line.agent_hint
+    rank = RANK_MAIN
+    if agent or body.get("isSidechain") is True:
+        rank = RANK_ASIDE if agent and agent.startswith("aside_question") else RANK_SIDECHAIN
+    return View(
+        source=line.source,
+        body=body,
+        path=[],
+        at=time_of(body.get("timestamp")),
+        session=text_of(body.get("sessionId")) or line.session_hint,
+        agent=agent,
+        rank=rank,
+    )
+
+
+def event_facts(view: View, line: TranscriptLine, name: str, *, known: bool) -> Facts:
+    """Return a line as an event of its own."""
+    body = view.body
+    own = {key: value for key, value in body.items() if key not in _ENVELOPE}
+    values = {
+        "session_id": view.session,
+        "agent_id": view.agent,
+        "prompt_id": text_of(body.get("promptId")),
+        "at": known_time(view.at),
+        "name": name,
+        "known": 1 if known else 0,
+        "text": _event_text(body),
+        "data": own if len(str(own)) <= 2000 else None,
+        "ref": ref(line.source, [], dict(body)),
+        "seen": SEEN,
+    }
+    return view.facts("event", text_of(body.get("uuid")) or line.source, values)
+
+
+def _event_text(body: Mapping[str, Any]) -> str | None:
+    error = body.get("error")
+    for value in (
+        body.get("content"),
+        error.get("message") if isinstance(error, dict) else error,
+        body.get("prUrl"),
+    ):
+        if isinstance(value, str) and value:
+            return shorten(value, 500)
+    return None
+
+
+def time_of(value: Any) -> int:
+    """Return a timestamp in epoch milliseconds, or `UNKNOWN_TIME`."""
+    if isinstance(value, str):
+        try:
+            return round(datetime.fromisoformat(value).timestamp() * 1000)
+        except (ValueError, OverflowError):
+            return UNKNOWN_TIME
+    if isinstance(value, int | float) and not isinstance(value, bool) and value > 0:
+        return round(value if value > 10**11 else value * 1000)
+    return UNKNOWN_TIME
+
+
+def known_time(at: int) -> int | None:
+    """Return a time, or ``None`` for the unknown one."""
+    return None if at == UNKNOWN_TIME else at
+
+
+def text_of(value: Any) -> str | None:
+    """Return a text that is not empty, or ``None``."""
+    return value if isinstance(value, str) and value else None
+
+
+def number_of(value: Any) -> int | None:
+    """Return a number rounded to an integer, or ``None``."""
+    return round(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+_ENVELOPE = {
+    "uuid", "parentUuid", "logicalParentUuid", "sessionId", "timestamp", "cwd", "gitBranch", "version", "isSidechain",
+    "userType", "entrypoint", "agentId", "slug", "type", "subtype", "isMeta",
+}  # fmt: skip
