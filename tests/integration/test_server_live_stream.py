@@ -45,6 +45,8 @@ class Daemon:
         }
         self.client = ServerClient(self.places, timeout=SECONDS)
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
+
+    def begin(self) -> None:
         self.start("server", "watchkeeper.server", "--port", "0")
         until(lambda: answers(lambda: self.client.get("/health")))
         self.port = int(self.client.signin()["url"].split(":")[2].split("/")[0])
@@ -88,6 +90,19 @@ class Daemon:
         return connect(address, additional_headers=headers, open_timeout=SECONDS, **options)
 
 
+@contextlib.contextmanager
+def running(home: Path) -> Iterator[Daemon]:
+    """Run a daemon; whatever happens, no process of it is left."""
+    daemon = Daemon(home)
+    try:
+        daemon.begin()
+        yield daemon
+    finally:
+        for process in daemon.processes.values():
+            process.kill()
+            process.wait()
+
+
 def until(condition: Callable[[], bool]) -> None:
     deadline = time.monotonic() + SECONDS
     while not condition():
@@ -122,9 +137,9 @@ def keys(found: dict[str, Any]) -> set[str]:
 
 @pytest.fixture(scope="module")
 def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
-    running = Daemon(tmp_path_factory.mktemp("home"))
-    yield running
-    assert {name: running.stop(name) for name in list(running.processes)} == {"server": 0, "recorder": 0}
+    with running(tmp_path_factory.mktemp("home")) as started:
+        yield started
+        assert {name: started.stop(name) for name in list(started.processes)} == {"server": 0, "recorder": 0}
 
 
 def test_an_event_reaches_the_browser_that_watches_its_session(daemon: Daemon) -> None:
@@ -260,8 +275,7 @@ def test_the_record_is_served_over_http(daemon: Daemon) -> None:
 
 
 def test_a_recorder_that_comes_back_is_followed_again_and_nothing_is_missed(tmp_path: Path) -> None:
-    daemon = Daemon(tmp_path)
-    with daemon.live("?session=s1") as stream:
+    with running(tmp_path) as daemon, daemon.live("?session=s1") as stream:
         assert message(stream)["type"] == "hello"
         daemon.stop("recorder")
         down = wait_for(stream, lambda one: one["type"] == "status")
@@ -269,15 +283,11 @@ def test_a_recorder_that_comes_back_is_followed_again_and_nothing_is_missed(tmp_
         daemon.call(1)
         daemon.start_recorder()
         wait_for(stream, lambda one: one["type"] == "items" and "call:toolu_1" in keys(one))
-    assert daemon.stop("recorder") == 0
-    assert daemon.stop("server") == 0
 
 
 def test_an_open_stream_does_not_keep_the_server_from_ending(tmp_path: Path) -> None:
-    daemon = Daemon(tmp_path)
-    with daemon.live() as stream:
+    with running(tmp_path) as daemon, daemon.live() as stream:
         assert message(stream)["type"] == "hello"
         assert daemon.stop("server") == 0
         with pytest.raises(ConnectionClosed):
             message(stream)
-    daemon.stop("recorder")

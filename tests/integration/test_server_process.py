@@ -112,9 +112,13 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     home = tmp_path_factory.mktemp("home")
     (home / "spool").mkdir(mode=0o700)
     server = Served(home)
-    yield server
-    status, errors = server.stop()
-    assert status == 0, errors
+    try:
+        yield server
+        status, errors = server.stop()
+        assert status == 0, errors
+    finally:
+        server.process.kill()
+        server.process.wait()
 
 
 def request_for(method: str, path: str) -> tuple[dict[str, str], bytes | None]:

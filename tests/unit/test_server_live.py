@@ -20,6 +20,8 @@ class Store:
         self.asked: list[tuple[str, Any]] = []
         self.watched: set[str] = set()
         self.broken = False
+        self.calls: list[list[str]] = []
+        self.again: float | None = None
 
     async def hello(self, session_id: str | None) -> bytes:
         self.asked.append(("hello", session_id))
@@ -40,9 +42,13 @@ class Store:
     async def unwatch(self, session_id: str) -> None:
         self.watched.remove(session_id)
 
-    async def changed_items(self, session_id: str) -> bytes | None:
+    async def changed_items(
+        self, session_id: str, tool_use_ids: list[str]
+    ) -> tuple[bytes | None, float | None]:
         self.asked.append(("items", session_id))
-        return b"items " + session_id.encode()
+        self.calls.append(tool_use_ids)
+        again, self.again = self.again, None
+        return b"items " + session_id.encode(), again
 
 
 def run(scenario: Coroutine[Any, Any, None]) -> None:
@@ -202,6 +208,39 @@ def test_a_round_that_fails_lets_everyone_begin_again(monkeypatch: pytest.Monkey
         store.broken = False
         hub.changed(["b"])
         assert await next_of(subscriber, store) == "sessions b"
+        running.cancel()
+
+    run(scenario())
+
+
+def test_the_calls_of_a_notice_are_passed_on_once() -> None:
+    async def scenario() -> None:
+        store = Store()
+        hub = LiveHub(store)
+        subscriber = await hub.join("a")
+        await next_of(subscriber, store)
+        running = asyncio.create_task(hub.run())
+        hub.changed(["a"], ["t1", "t2"])
+        assert await next_of(subscriber, store) == "items a"
+        hub.changed(["a"])
+        assert await next_of(subscriber, store) == "sessions a"
+        assert await next_of(subscriber, store) == "items a"
+        assert store.calls == [["t1", "t2"], []]
+        running.cancel()
+
+    run(scenario())
+
+
+def test_a_timeline_that_was_not_looked_at_whole_is_looked_at_again() -> None:
+    async def scenario() -> None:
+        store = Store()
+        store.again = 0.01
+        hub = LiveHub(store)
+        subscriber = await hub.join("a")
+        await next_of(subscriber, store)
+        running = asyncio.create_task(hub.run())
+        hub.changed(["a"])
+        assert [await next_of(subscriber, store) for _ in range(4)] == ["items a", "sessions a"] * 2
         running.cancel()
 
     run(scenario())
