@@ -94,3 +94,23 @@ def test_the_commands_are_run_in_order_and_a_failure_is_told(tmp_path: Path) -> 
         f"--user enable --now {service.UNIT}",
     ]
     assert change.problem == f"systemctl --user enable --now {service.UNIT}: no bus"
+
+
+def test_a_home_without_a_user_s_folder_has_no_service_to_start(tmp_path: Path) -> None:
+    """Without HOME there is no place for a service's file, and the daemon is started by hand."""
+    assert not service.start_installed(Settings(tmp_path / "wk", {}), 7878)
+
+
+def test_only_the_port_that_the_service_would_use_is_started_by_it(tmp_path: Path) -> None:
+    """A port of this shell's environment is unknown to the service manager."""
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    (programs / "systemctl").write_text("#!/bin/sh\nexit 0\n")
+    (programs / "systemctl").chmod(0o755)
+    environment = {"HOME": str(tmp_path), "PATH": f"{programs}:/usr/bin:/bin"}
+    settings = Settings(tmp_path / "wk", environment)
+    service.install_service(settings)
+    assert service.start_installed(settings, 7878)
+    assert not service.start_installed(settings, 7879)
+    shell = Settings(tmp_path / "wk", environment | {"WATCHKEEPER_PORT": "7879"})
+    assert not service.start_installed(shell, 7879)

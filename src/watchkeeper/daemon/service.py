@@ -88,13 +88,16 @@ def start_installed(settings: Settings, port: int) -> bool:
     A process that the service manager starts outlives the terminal's own scope. It is not possible when no
     service is installed, when it is another home's or port's, or when the manager does not answer.
     """
-    path = service_file(settings.environment)
+    setting = settings.values["server.port"]
+    # The service does not see this shell's variables.
+    if port != setting.value or setting.origin == setting.setting.env:
+        return False
     try:
-        installed = path.read_text(encoding="utf-8")
-    except OSError:
+        installed = service_file(settings.environment).read_text(encoding="utf-8")
+    except (OSError, DaemonError):
         return False
     wanted = agent_text(settings) if sys.platform == "darwin" else unit_text(settings)
-    if installed != wanted or port != int(settings["server.port"]):
+    if installed != wanted:
         return False
     if sys.platform == "darwin":
         command = ("launchctl", "kickstart", f"gui/{os.getuid()}/{AGENT}")
