@@ -40,7 +40,7 @@ log = logging.getLogger("watchkeeper.recorder")
 
 SWEEP_SECONDS = 2.0
 """How long a frame may wait whose doorbell was lost."""
-ROTATE_SECONDS = 30.0
+ROTATE_SECONDS = 10.0
 RETRY_SECONDS = 1.0
 """Pause after a failure such as a full disk, before the same work is tried again."""
 
