@@ -9,17 +9,14 @@ from __future__ import annotations
 
 import os
 import sys
-import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from watchkeeper.errors import ConfigError
 
 
-@dataclass(frozen=True)
-class Setting:
+class Setting(NamedTuple):
     """One row of the table: dotted name in ``config.toml``, environment variable, default, and help."""
 
     name: str
@@ -85,8 +82,7 @@ SETTINGS: tuple[Setting, ...] = (
 )
 
 
-@dataclass(frozen=True)
-class Places:
+class Places(NamedTuple):
     """The paths below one Watchkeeper home."""
 
     home: Path
@@ -193,8 +189,7 @@ def default_home(environment: Mapping[str, str] | None = None) -> Path:
     return Path(env.get("XDG_DATA_HOME") or home / ".local" / "share") / "watchkeeper"
 
 
-@dataclass(frozen=True)
-class Value:
+class Value(NamedTuple):
     """A setting's value with where it came from: ``default``, ``config.toml`` or the variable's name."""
 
     setting: Setting
@@ -251,10 +246,13 @@ def _expand(text: str, home: str | None) -> Path:
 
 
 def _read_config(path: Path) -> dict[str, Any]:
+    if not path.exists():
+        return {}
+    # Only where there is a file to read: quick commands pay for every import.
+    import tomllib
+
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(
             "the configuration cannot be read",

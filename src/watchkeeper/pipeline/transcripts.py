@@ -78,6 +78,8 @@ class TranscriptIntake:
         """Queue every transcript below the agent's folders that is new or has changed; return how many."""
         queued = 0
         for config_dir in config_dirs:
+            if not (config_dir / "projects").is_dir():
+                continue
             found = find_transcripts(config_dir)
             for file, reason in found.skipped:
                 self.report.skip(str(file), 0, reason)

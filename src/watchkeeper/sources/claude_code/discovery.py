@@ -78,7 +78,7 @@ def find_transcripts(folder: Path) -> Discovery:
 
     Args:
         folder: The agent's folder; or any folder at or below a ``projects`` folder; or one that holds
-        sessions.
+            sessions, or folders of sessions.
     """
     found = Discovery()
     root, start = _roots(folder)
@@ -123,7 +123,10 @@ def _roots(folder: Path) -> tuple[Path | None, Path]:
     holds_sessions = absolute.is_dir() and any(
         path.name not in _NO_TRANSCRIPTS for path in absolute.glob("*" + _SUFFIX)
     )
-    return (absolute.parent, absolute) if holds_sessions else (None, absolute)
+    if holds_sessions:
+        return absolute.parent, absolute
+    holds_projects = absolute.is_dir() and any(absolute.glob("*/*" + _SUFFIX))
+    return (absolute if holds_projects else None), absolute
 
 
 def _enclosing_projects(folder: Path) -> Path | None:
