@@ -124,6 +124,7 @@ class Recorder:
         now = time.monotonic()
         if now - self._rotated >= ROTATE_SECONDS:
             self._rotated = now
+            self._note_lost_segments()
             self._follower.rotate()
             self.recording.forget_segments(self._follower.release(self.recording.spool_positions()))
             self.recording.ledger.checkpoint()
@@ -132,6 +133,19 @@ class Recorder:
             self._note(envelopes.HEARTBEAT, process_facts())
             self.registration.check()
         return False
+
+    def _note_lost_segments(self) -> None:
+        for segment, position, size in self._follower.lost():
+            how = "was removed" if size is None else f"was cut from {position} to {size} bytes"
+            body: dict[str, object] = {
+                "rule": "spool_tampered",
+                "severity": "high",
+                "what": f"Spool segment {segment} {how} by somebody else; events behind that point may be lost.",
+            }
+            self._publish(
+                self.recording.note(envelopes.FINDING, body, source=f"spool-lost:{segment}:{position}")[0]
+            )
+            self.recording.move_segment(segment, size)
 
     async def _pause(self, seconds: float) -> None:
         with contextlib.suppress(TimeoutError):

@@ -91,6 +91,13 @@ class Recording:
         if names:
             self.store.connection.executemany("DELETE FROM meta WHERE name = ?", names)
 
+    def move_segment(self, segment: str, position: int | None) -> None:
+        """Correct the position of a segment that somebody cut or removed."""
+        if position is None:
+            self.forget_segments([segment])
+        else:
+            self.store.put_meta(f"spool:{segment}", position)
+
     def record_frames(self, frames: Sequence[FrameAt]) -> tuple[Changes, Interpretation]:
         """Put frames of the spool on record; those that are there already are passed over."""
         entries: list[Entry] = []

@@ -143,6 +143,32 @@ class SpoolFollower:
                 removed.append(key)
         return removed
 
+    def lost(self) -> list[tuple[str, int, int | None]]:
+        """Return the segments that hold less than was read of them: id, position, and size or None when gone.
+
+        Hooks only append and this follower alone removes, so somebody else has removed or cut them; what was behind
+        the position there is unknown. A cut segment is sealed and read on from its new end.
+
+        Raises:
+            SpoolError: The spool cannot be read.
+        """
+        with _explained("read", self._spool), self._segments(None) as segments:
+            sizes = {segment.id.hex(): segment.size for segment in segments}
+            lost = [
+                (key, position, sizes.get(key))
+                for key, position in sorted(self._positions.items())
+                if sizes.get(key, -1) < position
+            ]
+            for key, _, size in lost:
+                if size is None:
+                    del self._positions[key]
+                else:
+                    self._positions[key] = size
+            for segment in segments:
+                if segment.name == CURRENT and any(segment.id.hex() == key for key, _, _ in lost):
+                    _seal(segment, _SEAL_SECONDS)
+        return lost
+
     def _read_segment(self, segment: _Segment, limit: int, found: list[FrameAt]) -> int:
         """Append what is new to ``found`` and return how many bytes that was."""
         key = segment.id.hex()
