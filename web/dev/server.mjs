@@ -40,7 +40,8 @@ function coverage(only) {
   const gaps = chosen.flatMap((entry) => entry.timeline.items.filter((item) => item.kind === "gap")).map((item) => ({
     kind: item.name, session_id: null, tool_use_id: item.key.slice(4), tool: item.data.tool, at: item.at, missing: item.data.missing, explanation: item.text,
   }));
-  for (const gap of gaps) gap.session_id = calls.find((item) => item.call.tool_use_id === gap.tool_use_id)?.call.session_id ?? null;
+  const owner = new Map(calls.map((item) => [item.call.tool_use_id, item.call.session_id]));
+  for (const gap of gaps) gap.session_id = owner.get(gap.tool_use_id) ?? null;
   const classes = {};
   for (const gap of gaps) classes[gap.kind] = (classes[gap.kind] ?? 0) + 1;
   return {

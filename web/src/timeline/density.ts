@@ -31,6 +31,14 @@ export function bucketWidth(spanMs: number, most: number): number {
   return (step ?? Math.ceil(spanMs / most / SECOND / 604_800) * 604_800) * SECOND;
 }
 
+/** A bucket width in words, in its largest whole unit. */
+export function stepWord(milliseconds: number): string {
+  const units: [number, string][] = [[604_800, "weeks"], [86_400, "d"], [3600, "h"], [60, "min"]];
+  const seconds = milliseconds / SECOND;
+  const [size, unit] = units.find(([length]) => seconds >= length) ?? [1, "s"];
+  return `${seconds / size} ${unit}`;
+}
+
 export function density(items: readonly TimelineItem[], most = 160): Density | null {
   // An item without a known time has order 0 and no place on a time axis.
   const first = items.find((item) => item.order > 0);
