@@ -194,5 +194,7 @@ def test_garbage_has_line_numbers_as_any_other_content(path: Path) -> None:
 
 
 def test_a_key_depends_on_the_place_alone() -> None:
-    assert file_key("-p/s.jsonl") == file_key("-p/s.jsonl") != file_key("-p/t.jsonl")
-    assert len(file_key("-p/\udcff.jsonl")) == 16
+    folder, other = Path("/a/.claude"), Path("/b/.claude")
+    assert file_key(folder, "-p/s.jsonl") == file_key(folder, "-p/s.jsonl") != file_key(folder, "-p/t.jsonl")
+    assert file_key(folder, "-p/s.jsonl") != file_key(other, "-p/s.jsonl")
+    assert len(file_key(folder, "-p/\udcff.jsonl")) == 16

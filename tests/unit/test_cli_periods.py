@@ -9,8 +9,9 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from watchkeeper.cli.periods import duration, local_time, since_ms, until_ms
+from watchkeeper.cli.periods import duration, local_time
 from watchkeeper.errors import UsageError
+from watchkeeper.queries.periods import since_ms, until_ms
 
 ZONE = "Europe/Berlin"
 
@@ -67,6 +68,7 @@ def test_other_words_are_refused_with_the_forms_that_work(word: str) -> None:
     with pytest.raises(UsageError) as caught:
         since_ms(word, NOW)
     assert "yesterday" in caught.value.hint
+    assert caught.value.place == "--since"
 
 
 def test_times_are_shown_local_and_unknown_ones_as_a_dash() -> None:

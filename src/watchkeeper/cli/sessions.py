@@ -8,7 +8,7 @@ from typing import Any
 
 from watchkeeper.cli.context import Context
 from watchkeeper.cli.freshness import fresh_reader, with_age
-from watchkeeper.cli.periods import local_time, since_ms, until_ms
+from watchkeeper.cli.periods import local_time
 from watchkeeper.cli.tables import Cell, Column, table
 from watchkeeper.errors import UsageError
 
@@ -43,6 +43,8 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
     if arguments.limit < 1:
         raise UsageError("-n must be at least 1")
     now = time.time_ns() // 1_000_000
+    from watchkeeper.queries.periods import since_ms, until_ms
+
     since, until = since_ms(arguments.since, now), until_ms(arguments.until, now)
     if arguments.rebuild:
         from watchkeeper.cli.rebuild import rebuild_with_progress

@@ -113,7 +113,7 @@ class TranscriptIntake:
         file = self._queue[0]
         row = self._known.get(self._tail.file_key(file))
         try:
-            found = self._tail.read_new(file, _cursor(row), SLICE_BYTES)
+            found = self._tail.read_new(file, _cursor(row), SLICE_BYTES, settled=True)
         except OSError as error:
             self.report.skip(str(file.path), 0, error.strerror or str(error))
             found = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any
@@ -17,11 +18,11 @@ from litestar.params import PathParameter, QueryParameter
 from watchkeeper import __version__
 from watchkeeper.errors import UsageError
 from watchkeeper.queries import models
+from watchkeeper.queries.periods import since_ms, until_ms
 from watchkeeper.server.access import cookie_name
 from watchkeeper.server.failures import ErrorBody, MediaTypeError
 from watchkeeper.server.hook_intake import BODY_LIMIT
 from watchkeeper.server.metrics import MEDIA_TYPE, render_metrics
-from watchkeeper.server.moments import moment_ms
 from watchkeeper.server.page import find_page_file
 from watchkeeper.server.service import Service
 from watchkeeper.server.signin import BROWSER_SECONDS
@@ -182,12 +183,13 @@ async def sessions(
     cursor: Cursor = None,
 ) -> Response[models.SessionList]:
     """List sessions, newest first."""
+    now = int(time.time() * 1000)
     return _json(
         await _service(state).answers.sessions(
             words=tuple((q or "").split()),
             project=project or None,
-            since_ms=moment_ms(since, parameter="since"),
-            until_ms=moment_ms(until, parameter="until", end=True),
+            since_ms=since_ms(since, now, "since"),
+            until_ms=until_ms(until, now, "until"),
             limit=limit,
             cursor=cursor or None,
         )

@@ -128,9 +128,13 @@ class _Piece(msgspec.Struct):
     final: bool
 
 
-def file_key(relative: str) -> str:
-    """Return the key of the file at this place below ``projects``: the same on every machine."""
-    return hashlib.sha256(relative.encode("utf-8", "surrogateescape")).hexdigest()[:16]
+def file_key(config_dir: Path, relative: str) -> str:
+    """Return the key of the file at this place below the ``projects`` of one of the agent's folders.
+
+    The folder counts, because two of them may hold different files at the same place.
+    """
+    place = f"{config_dir}\0{relative}"
+    return hashlib.sha256(place.encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
 
 class TranscriptTail:
@@ -148,7 +152,7 @@ class TranscriptTail:
 
     def file_key(self, file: TranscriptFile) -> str:
         """Return the key of a file."""
-        return file_key(file.relative)
+        return file_key(file.config_dir, file.relative)
 
     def read_new(
         self,
@@ -170,7 +174,7 @@ class TranscriptTail:
         Raises:
             OSError: The file has gone, cannot be read, or is not a regular file.
         """
-        key = file_key(file.relative)
+        key = file_key(file.config_dir, file.relative)
         mark = (file.size, file.mtime_ns, file.inode, *((cursor.generation, cursor.offset) if cursor else ()))
         if self._idle.get(key) == mark:
             return None
@@ -227,7 +231,7 @@ class TranscriptTail:
         count = data.count(b"\n") + (not data.endswith(b"\n"))
         reason = f"the line is longer than {self._maximum_line >> 20} MiB"
         return Range(
-            file_key=file_key(file.relative),
+            file_key=file_key(file.config_dir, file.relative),
             path=file.location,
             relative=file.relative,
             generation=position.generation,
