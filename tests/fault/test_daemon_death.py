@@ -28,7 +28,10 @@ def processes(supervisor: int) -> dict[str, int]:
         pytest.skip("no /proc to look into")
     found = {}
     for pid in children.read_text().split():
-        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        try:
+            words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        except FileNotFoundError:
+            continue  # it ended since the list was read
         if b"-m" in words:
             found[words[words.index(b"-m") + 1].decode().rpartition(".")[2]] = int(pid)
     return found
