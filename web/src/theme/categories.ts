@@ -44,6 +44,13 @@ export function toolCategory(tool: string | null, server: string | null = null):
   return 1 + (stableHash(family) % 7);
 }
 
+/** A tool's name as read: an MCP tool as its server and its own name. */
+export function toolLabel(tool: string | null): string {
+  if (tool === null) return "unknown tool";
+  const [prefix, server, ...name] = tool.split("__");
+  return prefix === "mcp" && server && name.length > 0 ? `${server}·${name.join("__")}` : tool;
+}
+
 export function categoryColour(place: number): string {
   return `var(--category-${place})`;
 }
