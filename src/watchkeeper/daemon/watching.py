@@ -12,8 +12,8 @@ from watchkeeper.settings import Settings
 
 MISSING_SECONDS = 5.0
 """How often to look for a folder of the agent that does not exist yet."""
-GATHER_MS = 40
-"""Changes within this time are told together."""
+STEP_MS = 200
+"""How often the watching thread wakes to hand over changes: hooks tell at once, transcripts may take this long."""
 
 
 def _wanted(_change: Change, path: str) -> bool:
@@ -36,8 +36,8 @@ async def _watch_one(config_dir: Path, changed: Callable[[set[Path]], None]) -> 
             async for changes in awatch(
                 config_dir,
                 watch_filter=_wanted,
-                debounce=GATHER_MS,
-                step=10,
+                debounce=2 * STEP_MS,
+                step=STEP_MS,
                 rust_timeout=60_000,
                 yield_on_timeout=False,
             ):

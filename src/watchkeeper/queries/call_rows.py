@@ -13,12 +13,18 @@ Row = dict[str, Any]
 
 
 class CallRows:
-    """All calls of a session. Neighbours are those of the same agent, by start."""
+    """The calls of a session, all or from a time on. Neighbours are those of the same agent, by start."""
 
-    def __init__(self, reader: Reader, session_id: str | None) -> None:
+    def __init__(self, reader: Reader, session_id: str | None, from_ms: int | None = None) -> None:
         query = "SELECT * FROM {} WHERE session_id IS ?"
+        calls = query.format("calls")
+        if from_ms is not None:
+            calls += " AND started_at >= ?"
         self._rows = list(
-            reader.rows(query.format("calls") + " ORDER BY started_at, tool_use_id", (session_id,))
+            reader.rows(
+                calls + " ORDER BY started_at, tool_use_id",
+                (session_id,) if from_ms is None else (session_id, from_ms),
+            )
         )
         self._requests: dict[str | None, list[Row]] = {}
         for request in reader.rows(query.format("permissions"), (session_id,)):

@@ -55,12 +55,20 @@ def timeline_items_for(
     since_ms: int | None = None,
     now_ms: int | None = None,
 ) -> list[Item]:
-    """Return the items of the given calls and every other item at or after `since_ms`, oldest first."""
+    """Return the items of the given calls and every other item at or after `since_ms`, oldest first.
+
+    Only these and their neighbourhood are read, so that a long session costs no more than a short one.
+    """
+    now = int(time.time() * 1000) if now_ms is None else now_ms
+    session = reader.row("SELECT * FROM sessions WHERE session_id = ?", (session_id,))
+    if session is None:
+        return []
+    since = now + 1 if since_ms is None else since_ms
     wanted = set(tool_use_ids)
+    calls = _calls(reader, session, now, _neighbourhood(reader, session_id, wanted, since))
     items = [
-        item
-        for item in all_items(reader, session_id, now_ms)
-        if item["key"].partition(":")[2] in wanted or (since_ms is not None and item["order"] >= since_ms)
+        *_items_but_calls(reader, session_id, since),
+        *(item for item in calls if item["key"].partition(":")[2] in wanted or item["order"] >= since),
     ]
     return sorted(items, key=_place)
 
@@ -71,12 +79,36 @@ def all_items(reader: Reader, session_id: str, now_ms: int | None = None) -> Ite
     session = reader.row("SELECT * FROM sessions WHERE session_id = ?", (session_id,))
     if session is None:
         return
-    yield from _prompts(reader, session_id)
-    yield from _messages(reader, session_id)
-    yield from _events(reader, session_id)
-    yield from _subagents(reader, session_id)
-    yield from _findings(reader, session_id)
-    yield from _calls(reader, session, now)
+    yield from _items_but_calls(reader, session_id, 0)
+    yield from _calls(reader, session, now, None)
+
+
+NEIGHBOURS = 100
+"""Calls before the earliest wanted one that are read too, to know previous tools and overlaps."""
+
+
+def _neighbourhood(reader: Reader, session_id: str, wanted: set[str], since: int) -> int | None:
+    """Return the time from which calls must be read to show the wanted ones as in the whole timeline."""
+    marks = ", ".join("?" for _ in wanted)
+    earliest = reader.value(
+        f"SELECT min(started_at) FROM calls WHERE session_id = ? AND tool_use_id IN ({marks})",
+        (session_id, *wanted),
+    )
+    start = since if earliest is None else min(since, earliest)
+    before = reader.value(
+        "SELECT started_at FROM calls WHERE session_id = ? AND started_at < ?"
+        " ORDER BY started_at DESC LIMIT 1 OFFSET ?",
+        (session_id, start, NEIGHBOURS),
+    )
+    return None if before is None else int(before)
+
+
+def _items_but_calls(reader: Reader, session_id: str, since: int) -> Iterator[Item]:
+    yield from _prompts(reader, session_id, since)
+    yield from _messages(reader, session_id, since)
+    yield from _events(reader, session_id, since)
+    yield from _subagents(reader, session_id, since)
+    yield from _findings(reader, session_id, since)
 
 
 def _item(
@@ -103,8 +135,14 @@ def _item(
     }
 
 
-def _prompts(reader: Reader, session_id: str) -> Iterator[Item]:
-    for row in reader.rows("SELECT * FROM prompts WHERE session_id = ?", (session_id,)):
+def _since(reader: Reader, table: str, session_id: str, since: int) -> Iterator[dict[str, Any]]:
+    if since <= 0:
+        return reader.rows(f"SELECT * FROM {table} WHERE session_id = ?", (session_id,))
+    return reader.rows(f"SELECT * FROM {table} WHERE session_id = ? AND at >= ?", (session_id, since))
+
+
+def _prompts(reader: Reader, session_id: str, since: int) -> Iterator[Item]:
+    for row in _since(reader, "prompts", session_id, since):
         names = ("prompt_id", "origin", "slash_command", "slash_arguments", "framework_command", "persona")
         data = {name: row[name] for name in names if row[name] is not None}
         data["witnesses"] = session_witnesses(row["seen"])
@@ -113,8 +151,8 @@ def _prompts(reader: Reader, session_id: str) -> Iterator[Item]:
         )
 
 
-def _messages(reader: Reader, session_id: str) -> Iterator[Item]:
-    for row in reader.rows("SELECT * FROM messages WHERE session_id = ?", (session_id,)):
+def _messages(reader: Reader, session_id: str, since: int) -> Iterator[Item]:
+    for row in _since(reader, "messages", session_id, since):
         yield _item(
             "message",
             row["message_key"],
@@ -126,8 +164,8 @@ def _messages(reader: Reader, session_id: str) -> Iterator[Item]:
         )
 
 
-def _events(reader: Reader, session_id: str) -> Iterator[Item]:
-    for row in reader.rows("SELECT * FROM events WHERE session_id = ?", (session_id,)):
+def _events(reader: Reader, session_id: str, since: int) -> Iterator[Item]:
+    for row in _since(reader, "events", session_id, since):
         data = json.loads(row["data"]) if row["data"] else {}
         data |= {"witnesses": session_witnesses(row["seen"]), "known": bool(row["known"])}
         yield _item(
@@ -141,9 +179,11 @@ def _events(reader: Reader, session_id: str) -> Iterator[Item]:
         )
 
 
-def _subagents(reader: Reader, session_id: str) -> Iterator[Item]:
+def _subagents(reader: Reader, session_id: str, since: int) -> Iterator[Item]:
     for row in reader.rows("SELECT * FROM subagents WHERE session_id = ?", (session_id,)):
         ended = row["ended_at"] or row["last_at"]
+        if (row["started_at"] or ended or 0) < since:
+            continue
         data = {
             "agent_type": row["agent_type"],
             "parent_tool_use_id": row["parent_tool_use_id"],
@@ -164,15 +204,15 @@ def _subagents(reader: Reader, session_id: str) -> Iterator[Item]:
         )
 
 
-def _findings(reader: Reader, session_id: str) -> Iterator[Item]:
-    for row in reader.rows("SELECT * FROM findings WHERE session_id = ?", (session_id,)):
+def _findings(reader: Reader, session_id: str, since: int) -> Iterator[Item]:
+    for row in _since(reader, "findings", session_id, since):
         data = {"severity": row["severity"], "tool_use_id": row["tool_use_id"]}
         yield _item("finding", row["finding_key"], row["at"], row["rule"], text=row["what"], data=data)
 
 
-def _calls(reader: Reader, session: dict[str, Any], now: int) -> Iterator[Item]:
+def _calls(reader: Reader, session: dict[str, Any], now: int, from_ms: int | None) -> Iterator[Item]:
     first_hook = first_hook_ever(reader)
-    rows = CallRows(reader, session["session_id"])
+    rows = CallRows(reader, session["session_id"], from_ms)
     hooked = session["hook_first_at"] is not None
     over = session_is_over(session, now)
     for row in rows:
