@@ -138,10 +138,14 @@ def test_every_call_of_a_real_session_is_on_record_live_and_for_good(
     """Install, session, live stream, answers, verdict, rebuild, uninstall: nothing is missing anywhere."""
     settings: Settings = running_daemon.settings
     users_file = settings_file(settings)
-    wk(settings, "install")
-    go_on = threading.Event()
     url = mock.add("whole", Script(main=[]))
     client = ClientSession(real_client, tmp_path, url, settings.claude_config_dirs[0])
+    # The client orders this file to its liking in its first run.
+    client.run("Hello.")
+    users_settings = users_file.read_bytes()
+    wk(settings, "install")
+    assert users_file.read_bytes() != users_settings
+    go_on = threading.Event()
     mock.scripts["whole"] = script(client.project, go_on)
     last: Turn = mock.scripts["whole"].main[-1]
     session = "11111111-2222-4333-8444-555555555555"
@@ -166,7 +170,7 @@ def test_every_call_of_a_real_session_is_on_record_live_and_for_good(
     control.stop(settings)
     _check_rebuild(settings)
     wk(settings, "uninstall")
-    assert users_file.read_text() == SETTINGS
+    assert users_file.read_bytes() == users_settings
 
 
 def _check_calls(settings: Settings, session: str, expected: dict[str, tuple[str, str]]) -> None:
