@@ -55,7 +55,7 @@ function coverage(only) {
 function answer(url, method) {
   const path = url.pathname;
   if (path === "/api/status") return status();
-  if (path === "/api/verify") return { ok: true, entries: 48_213, integrity: "intact", completeness: "complete", first_bad: null, anchor: "none", findings: [] };
+  if (path === "/api/verify") return { ok: true, entries: 48_213, integrity: "intact", completeness: "complete", first_bad: null, anchor: "none", checkpoints: 49, findings: [{ what: "the record is signed by itself only", why: "This user could sign a changed record anew.", place: "" }] };
   if (path === "/api/demo" && method === "POST") return { ok: true };
   if (path === "/api/coverage") return coverage(url.searchParams.get("session"));
   if (path === "/api/sessions") {

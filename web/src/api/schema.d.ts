@@ -64,6 +64,28 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/live": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * LiveDescription
+         * @description Stream what changes, over a WebSocket; the first message is a `hello`, also after messages were lost.
+         *
+         *     Send `{"subscribe":"<session id>"}` to watch another session, `{"subscribe":null}` for none.
+         */
+        get: operations["live"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/local/signin-code": {
         parameters: {
             query?: never;
@@ -405,6 +427,18 @@ export interface components {
             running: boolean;
             skipped: number;
         };
+        /** LiveMessage */
+        LiveMessage: {
+            error?: {
+                [key: string]: string;
+            } | null;
+            items?: components["schemas"]["TimelineItem"][];
+            session_id?: string | null;
+            sessions?: components["schemas"]["SessionRow"][];
+            status?: components["schemas"]["Status"] | null;
+            /** @enum {string} */
+            type: "hello" | "sessions" | "items" | "status" | "error";
+        };
         /** SessionDetail */
         SessionDetail: {
             agents: {
@@ -490,14 +524,21 @@ export interface components {
         /** Verdict */
         Verdict: {
             anchor: string;
+            checkpoints: number;
             /** @enum {string} */
             completeness: "complete" | "truncated" | "unknown";
             entries: number;
-            findings: string[];
-            first_bad: number | string | null;
+            findings: components["schemas"]["VerdictFinding"][];
+            first_bad: number | null;
             /** @enum {string} */
             integrity: "intact" | "broken";
             ok: boolean;
+        };
+        /** VerdictFinding */
+        VerdictFinding: {
+            place: string;
+            what: string;
+            why: string;
         };
     };
     responses: never;
@@ -513,6 +554,7 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
+                /** @description The id of a tool call. */
                 tool_use_id: string;
             };
             cookie?: never;
@@ -681,6 +723,56 @@ export interface operations {
             };
         };
     };
+    live: {
+        parameters: {
+            query?: {
+                /** @description Watch this session from the start. */
+                session?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The connection becomes a WebSocket; each text frame is such a message. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LiveMessage"];
+                };
+            };
+            /** @description A parameter or body cannot be used. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description Neither cookie nor token. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description Another host, another page. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
     newSignInCode: {
         parameters: {
             query?: never;
@@ -793,6 +885,7 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
+                /** @description A session's id, or the beginning of it. */
                 session_id: string;
             };
             cookie?: never;
@@ -856,6 +949,7 @@ export interface operations {
             };
             header?: never;
             path: {
+                /** @description A session's id, or the beginning of it. */
                 session_id: string;
             };
             cookie?: never;
@@ -1024,19 +1118,13 @@ export interface operations {
                     "text/html": string;
                 };
             };
-            /** @description Bad request syntax or unsupported method */
+            /** @description A parameter or body cannot be used. */
             400: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        detail: string;
-                        extra?: null | {
-                            [key: string]: unknown;
-                        } | unknown[];
-                        status_code: number;
-                    };
+                    "application/json": components["schemas"]["ErrorBody"];
                 };
             };
             /** @description The code was used or is too old. */
@@ -1077,7 +1165,11 @@ export interface operations {
             path?: never;
             cookie?: never;
         };
-        requestBody?: never;
+        requestBody: {
+            content: {
+                "application/json": Record<string, never>;
+            };
+        };
         responses: {
             /** @description Request fulfilled, document follows */
             200: {

@@ -13,21 +13,11 @@ export type CoverageReport = Schemas["CoverageReport"];
 export type Evidence = Schemas["Evidence"];
 export type Gap = Schemas["Gap"];
 export type ImportProgress = Schemas["ImportProgress"];
+/** A message as it was parsed, with its defaults filled in. */
+export type LiveMessage = Required<Schemas["LiveMessage"]>;
 export type Status = Schemas["Status"];
 export type Timeline = Schemas["Timeline"];
 export type TimelineItem = Schemas["TimelineItem"];
 export type Verdict = Schemas["Verdict"];
 export type Outcome = CallRow["outcome"];
 export type ItemKind = TimelineItem["kind"];
-
-/**
- * One message of the live stream, with its lists always present. The stream's envelope is no HTTP answer, so the API
- * description does not carry it; what it wraps is generated.
- */
-export interface LiveMessage {
-  type: string;
-  sessions: SessionRow[];
-  session_id: string | null;
-  items: TimelineItem[];
-  status: Status | null;
-}

@@ -120,7 +120,7 @@ export function parseMessage(text: string): LiveMessage | null {
   try {
     const value: unknown = JSON.parse(text);
     if (typeof value !== "object" || value === null || !("type" in value)) return null;
-    return { sessions: [], items: [], session_id: null, status: null, ...value } as LiveMessage;
+    return { sessions: [], items: [], session_id: null, status: null, error: null, ...value } as LiveMessage;
   } catch {
     return null;
   }
