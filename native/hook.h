@@ -72,6 +72,7 @@ struct spool {
     int directory; /* -1: there is nowhere to write */
     int current;
     uid_t uid;
+    bool shared; /* the folder's group reads and removes what is in it */
 };
 
 struct decision {

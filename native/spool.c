@@ -48,13 +48,17 @@ static int directory_open(int at, const char *name, struct stat *status) {
     return directory;
 }
 
-/* HOME/spool when it is ours; HOME/spool/<uid> when an administrator owns HOME/spool; else nowhere. */
+/* HOME/spool when it is ours; HOME/spool/<uid> when an administrator owns HOME/spool; else nowhere.
+ *
+ * The administrator's daemon reads and removes segments as the group of HOME/spool, so that group, and no other, may
+ * write to HOME/spool/<uid>: only who owns HOME/spool can have put it there. */
 void spool_open(struct spool *spool, const char *home, uid_t uid) {
     char path[4096];
     struct stat status;
     size_t length = strlen(home);
     spool->directory = spool->current = -1;
     spool->uid = uid;
+    spool->shared = false;
     if (length == 0 || length > sizeof path - 8) {
         return;
     }
@@ -66,10 +70,15 @@ void spool_open(struct spool *spool, const char *home, uid_t uid) {
     }
     if (status.st_uid != uid && (status.st_mode & 022u) == 0) {
         char name[24];
+        gid_t reader = status.st_gid;
         name[decimal_encode(name, uid)] = '\0';
         int own = directory_open(directory, name, &status);
         (void)close(directory);
         directory = own;
+        if (directory >= 0 && status.st_gid == reader && (status.st_mode & S_IWGRP) != 0) {
+            spool->shared = true;
+            status.st_mode &= ~(mode_t)S_IWGRP;
+        }
     }
     if (directory >= 0 && owned_safely(&status, uid)) {
         spool->directory = directory;
@@ -161,7 +170,8 @@ static enum outcome current_append(struct spool *spool, const struct frame *fram
     struct stat status;
     if (spool->current < 0) {
         spool->current = openat(spool->directory, "current.wks",
-                                O_RDWR | O_CREAT | O_APPEND | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK, 0600);
+                                O_RDWR | O_CREAT | O_APPEND | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK,
+                                spool->shared ? 0640 : 0600);
     }
     if (spool->current < 0) {
         /* EACCES: sealed, and about to be renamed. */
@@ -201,7 +211,8 @@ static int private_open(struct spool *spool, uint8_t header[SEGMENT_HEADER_BYTES
         name[24] = '-';
         hex_encode(name + 25, header + 16, SEGMENT_ID_BYTES);
         memcpy(name + 57, ".wks", 5);
-        int file = openat(spool->directory, name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+        int file = openat(spool->directory, name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
+                          spool->shared ? 0640 : 0600);
         if (file < 0) {
             return -1;
         }
@@ -226,7 +237,7 @@ static bool private_append(struct spool *spool, const struct frame *frame, struc
         memcpy(position->segment, header + 16, SEGMENT_ID_BYTES);
         position->offset = SEGMENT_HEADER_BYTES;
         position->known = true;
-        (void)fchmod(file, 0400);
+        (void)fchmod(file, spool->shared ? 0440 : 0400);
     } else {
         (void)unlinkat(spool->directory, name, 0);
     }
@@ -361,7 +372,7 @@ bool spool_stream(struct spool *spool, struct frame *frame, uint16_t flags, stru
     }
     memcpy(position->segment, header + 16, SEGMENT_ID_BYTES);
     position->offset = SEGMENT_HEADER_BYTES;
-    (void)fchmod(file, 0400);
+    (void)fchmod(file, spool->shared ? 0440 : 0400);
     (void)flock(file, LOCK_UN);
     return true;
 }

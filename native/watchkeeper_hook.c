@@ -203,7 +203,7 @@ int main(int count, char **arguments) {
         return 0;
     }
     ignore_signals();
-    (void)umask(077); /* a caller's mask without the owner's write bit would make new segments look sealed */
+    (void)umask(027); /* a caller's mask without the owner's write bit would make new segments look sealed */
     if (options.print != NULL) {
         write_output((const uint8_t *)options.print, strlen(options.print));
         return 0;

@@ -1,7 +1,11 @@
 """Following the spool: read what hooks appended, seal what is large, remove what is on record.
 
 There is one follower. Hooks never wait for it: it reads without a lock, and takes one only for an instant,
-to learn that bytes which are no frame will not become one, or to seal.
+to learn that bytes which are no frame will not become one, to seal, or to remove.
+
+In a managed home it follows the folders of other users. It may not change the mode of their files, so instead
+of sealing one it renames it only, and removes it under its lock; a hook that waited for the lock sees that the
+file has no name any more. Nothing that such a user does to the folder may hold up what others recorded.
 """
 
 from __future__ import annotations
@@ -40,6 +44,10 @@ from watchkeeper.spool.segments import (
 
 _SEAL_SECONDS = 0.5
 _LEAST_CHUNK = 1 << 16
+_LONGEST_FOREIGN = 384 << 20
+"""Bytes; a hook writes 256 MiB of payload at most. A file with a hole could be read for days."""
+_MOST_FOREIGN = 256
+"""Segments of another user that are open at once, so that descriptors are left for the others."""
 
 
 class FrameAt(NamedTuple):
@@ -62,6 +70,11 @@ class _Folder(NamedTuple):
     descriptor: int
     place: str
     owner: int
+
+    @property
+    def foreign(self) -> bool:
+        """Whether it is another user's, whose files' modes cannot be changed."""
+        return os.geteuid() not in (self.owner, 0)
 
 
 @dataclass
@@ -95,17 +108,19 @@ class SpoolFollower:
         """Return what was appended since the last call, oldest segment first, at most about so many bytes.
 
         One frame is returned even when it is longer. A frame that is still being written is left for the
-        next call.
+        next call. In a managed home every user's folder has this limit to itself, so that none can hold up
+        another.
 
         Raises:
             SpoolError: The spool cannot be read.
         """
         found: list[FrameAt] = []
         with _explained("read", self._spool), self._segments(found) as segments:
+            left: dict[str, int] = {}
             for segment in segments:
-                if limit_bytes <= 0:
-                    break
-                limit_bytes -= self._read_segment(segment, limit_bytes, found)
+                limit = left.get(segment.folder.place, limit_bytes)
+                if limit > 0:
+                    left[segment.folder.place] = limit - self._read_segment(segment, limit, found)
         return found
 
     def rotate(self, *, force: bool = False) -> int:
@@ -122,7 +137,8 @@ class SpoolFollower:
             for segment in segments:
                 least = SEGMENT_HEADER.size + 1 if force else self._segment_bytes
                 if segment.name == CURRENT and (segment.size >= least or segment.sealed):
-                    count += _seal(segment, _SEAL_SECONDS)
+                    with _tolerated(segment.folder):
+                        count += _seal(segment, 0 if segment.folder.foreign else _SEAL_SECONDS)
         return count
 
     def release(self, positions_on_record: Mapping[str, int]) -> list[str]:
@@ -136,11 +152,12 @@ class SpoolFollower:
             for segment in segments:
                 key = segment.id.hex()
                 stored = max(positions_on_record.get(key, 0), segment.start)
-                if segment.name == CURRENT or not segment.sealed or stored < segment.size:
+                if segment.name == CURRENT or stored < segment.size:
                     continue
-                os.unlink(segment.name, dir_fd=segment.folder.descriptor)
-                self._positions.pop(key, None)
-                removed.append(key)
+                with _tolerated(segment.folder):
+                    if _remove(segment, stored):
+                        self._positions.pop(key, None)
+                        removed.append(key)
         return removed
 
     def lost(self) -> list[tuple[str, int, int | None]]:
@@ -201,9 +218,8 @@ class SpoolFollower:
             segments: list[_Segment] = []
             ids: set[bytes] = set()
             for folder in self._folders(opened, found):
-                for name in list_names(folder.descriptor):
-                    if not name.endswith(".wks"):
-                        continue
+                names = [name for name in list_names(folder.descriptor) if name.endswith(".wks")]
+                for name in names[: _MOST_FOREIGN if folder.foreign else None]:
                     segment = self._open(folder, name, opened, found)
                     if segment is not None and segment.id in ids:
                         self._refuse(folder, name, "another file has this segment's id", found)
@@ -245,13 +261,18 @@ class SpoolFollower:
             self._refuse(folder, name, problem.strerror or "cannot be opened", found)
             return None
         opened.callback(os.close, file)
-        reason = refusal(os.fstat(file), folder.owner)
+        status = os.fstat(file)
+        reason = refusal(status, folder.owner)
+        if folder.foreign and status.st_size > _LONGEST_FOREIGN:
+            reason = "longer than any hook makes one"
         if name != CURRENT and parse_segment_name(name) is None:
             reason = "not a segment's name"
         if reason is not None:
             self._refuse(folder, name, reason, found)
             return None
-        return _identify(folder, name, file)
+        with _tolerated(folder):
+            return _identify(folder, name, file)
+        return None
 
     def _refuse(self, folder: _Folder, name: str, reason: str, found: list[FrameAt] | None) -> None:
         """Report a file once for each reason; a call without a list leaves it to the next read."""
@@ -273,6 +294,33 @@ def _explained(verb: str, spool: Path) -> Iterator[None]:
             hint="Check the folder's owner, mode and free space.",
             place=str(spool),
         ) from problem
+
+
+@contextmanager
+def _tolerated(folder: _Folder) -> Iterator[None]:
+    """Let another user's folder fail, by its mode for instance, without holding up the rest."""
+    try:
+        yield
+    except OSError:
+        if not folder.foreign:
+            raise
+
+
+def _remove(segment: _Segment, stored: int) -> bool:
+    """Remove a segment that is on record up to ``stored``; False where it is not whole or still being written."""
+    if not segment.folder.foreign:
+        if segment.sealed:
+            os.unlink(segment.name, dir_fd=segment.folder.descriptor)
+        return segment.sealed
+    if not lock_segment(segment.file, 0):
+        return False
+    try:
+        if os.fstat(segment.file).st_size > stored:
+            return False
+        os.unlink(segment.name, dir_fd=segment.folder.descriptor)
+    finally:
+        unlock_segment(segment.file)
+    return True
 
 
 def _located(segment: _Segment, item: Located, base: int) -> FrameAt:
@@ -326,6 +374,8 @@ def _header(file: int) -> tuple[bytes, int] | None:
 
 def _close(segment: _Segment) -> bool:
     """Seal a segment that is not the current one; False while a writer holds its lock."""
+    if segment.folder.foreign:
+        return True
     if not lock_segment(segment.file, 0):
         return False
     os.fchmod(segment.file, SEALED_MODE)

@@ -50,18 +50,21 @@ def boot_id() -> bytes:
 def own_directory(spool: Path) -> int:
     """Open the folder that this user writes to: the spool, or its ``<uid>`` when another owns the spool.
 
+    The group of a spool that another owns may write to the folder as well: its daemon removes what it has read.
+
     Raises:
         SpoolError: There is no folder that is ours and that nobody else can write to.
     """
     uid = os.geteuid()
     at = open_directory(spool)
     if at is not None:
-        status = os.fstat(at)
+        status, forbidden = os.fstat(at), 0o022
         if status.st_uid != uid and not status.st_mode & 0o022:
-            outer, at = at, open_directory(str(uid), at)
+            outer, at, reader = at, open_directory(str(uid), at), status.st_gid
             os.close(outer)
             status = os.fstat(at) if at is not None else status
-        if at is not None and status.st_uid == uid and not status.st_mode & 0o022:
+            forbidden = 0o002 if status.st_gid == reader else 0o022
+        if at is not None and status.st_uid == uid and not status.st_mode & forbidden:
             return at
         if at is not None:
             os.close(at)
@@ -71,6 +74,14 @@ def own_directory(spool: Path) -> int:
         hint="Run: wk install",
         place=str(spool),
     )
+
+
+def _let_group_read(at: int, file: int) -> bool:
+    """Let the folder's group read a new file, where that group may write to the folder; return whether it may."""
+    shared = bool(os.fstat(at).st_mode & 0o020)
+    if shared and os.fstat(file).st_size == 0:
+        os.fchmod(file, 0o640)
+    return shared
 
 
 def _write_whole(file: int, parts: list[bytes], size: int) -> bool:
@@ -113,6 +124,7 @@ def _append_current(at: int, data: bytes, limit: int) -> tuple[str | None, bool]
             return None, True
         if not is_writable(status):
             return None, False
+        _let_group_read(at, file)
         source = _append_locked(file, data, status.st_size)
         unlock_segment(file)
         return source, source is None
@@ -125,6 +137,7 @@ def _append_private(at: int, data: bytes, place: Path) -> str:
     name = segment_name(created_ns, segment, private=True)
     try:
         file = os.open(name, _OPEN | os.O_EXCL, 0o600, dir_fd=at)
+        shared = _let_group_read(at, file)
     except OSError as problem:
         raise SpoolError("cannot create a segment", why=problem.strerror or "", place=str(place)) from problem
     try:
@@ -135,7 +148,7 @@ def _append_private(at: int, data: bytes, place: Path) -> str:
             raise SpoolError(
                 "cannot write a segment", why="full disk?" if kept else "in use", place=str(place)
             )
-        os.fchmod(file, SEALED_MODE)
+        os.fchmod(file, SEALED_MODE | 0o040 if shared else SEALED_MODE)
     finally:
         os.close(file)
     return frame_source(segment, SEGMENT_HEADER.size)
