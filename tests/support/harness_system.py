@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,11 +58,17 @@ def wk_json(settings: Settings, *arguments: str, status: int | None = 0) -> Json
     return answer
 
 
-def fire(hook: Path, home: Path, payload: Json | bytes, environment: Mapping[str, str] | None = None) -> None:
+def fire(
+    hook: Path,
+    home: Path,
+    payload: Json | bytes,
+    environment: Mapping[str, str] | None = None,
+    arguments: Sequence[str] = (),
+) -> None:
     """Run the native hook to its end, as the agent does; it says nothing and never fails."""
     content = payload if isinstance(payload, bytes) else json.dumps(payload, ensure_ascii=False).encode()
     done = subprocess.run(
-        [hook, "--home", home],
+        [hook, "--home", home, *arguments],
         input=content,
         env=dict(environment or {}),
         capture_output=True,
