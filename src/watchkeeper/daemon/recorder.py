@@ -22,12 +22,14 @@ from typing import Any
 
 from watchkeeper import __version__
 from watchkeeper.daemon.control_socket import ControlSocket, Subscribers
+from watchkeeper.daemon.homes import hook_socket_mode
 from watchkeeper.daemon.registration_watch import RegistrationWatch
 from watchkeeper.daemon.sockets import listen_unix
 from watchkeeper.daemon.watching import watch_files
 from watchkeeper.errors import WatchkeeperError
 from watchkeeper.pipeline.catch_up import SPOOL_BATCH
 from watchkeeper.pipeline.demo import load_demo
+from watchkeeper.pipeline.memory import release_memory
 from watchkeeper.pipeline.recording import Recording, now_ms, process_facts
 from watchkeeper.pipeline.transcripts import TranscriptIntake
 from watchkeeper.queries.forms import rfc3339
@@ -96,6 +98,8 @@ class Recorder:
             self._publish(self.intake.read_slice())
             if not self.intake.pending:
                 self.import_finished_at = now_ms()
+                self.recording.store.forget_states()
+                release_memory()
                 self.subscribers.send({"event": "status"})
             return True
         return self._do_timers()
@@ -234,9 +238,9 @@ class Recorder:
         }
 
 
-def open_doorbell(path: Path, wake: asyncio.Event) -> socket.socket:
-    """Listen for the hooks' datagrams; each wakes the loop."""
-    bell = listen_unix(path, kind=socket.SOCK_DGRAM)
+def open_doorbell(path: Path, wake: asyncio.Event, mode: int = 0o600) -> socket.socket:
+    """Listen for the hooks' datagrams; each wakes the loop, and what is in it is nobody's concern."""
+    bell = listen_unix(path, kind=socket.SOCK_DGRAM, mode=mode)
 
     def rung() -> None:
         with contextlib.suppress(BlockingIOError):
@@ -264,7 +268,7 @@ async def serve(settings: Settings) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop)
-    bell = open_doorbell(places.doorbell_socket, recorder.wake)
+    bell = open_doorbell(places.doorbell_socket, recorder.wake, hook_socket_mode(places))
     control = ControlSocket(places.recorder_socket, recorder, recorder.subscribers)
     await control.open()
     watching = (

@@ -82,6 +82,10 @@ class Store:
             raise
         self.connection.execute("COMMIT")
 
+    def forget_states(self) -> None:
+        """Drop the merged states kept in memory; they are read again when needed."""
+        self._cache.clear()
+
     def merge(self, facts: Iterable[Facts]) -> Changes:
         """Merge facts and rewrite the rows that follow from them. To be called within a transaction."""
         deltas: dict[tuple[str, str], State] = {}
