@@ -8,10 +8,9 @@ then what the hook prints.
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from watchkeeper.daemon.sockets import connect_unix
 from watchkeeper.errors import FormatError
@@ -36,8 +35,7 @@ class Verdict(IntEnum):
     REWRITE = 4
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """A decision: the verdict, the hook's exit status, and what it prints for the agent."""
 
     verdict: Verdict
