@@ -24,8 +24,6 @@ FOLDER_MODES = {"": 0o711, "bin": 0o755, "spool": 0o711, "run": 0o711}
 OWNER_ONLY = 0o700
 USER_SPOOL_MODE = 0o2770
 """A user's own spool folder: that user writes, the group of the home's owner reads and removes."""
-OPEN_SOCKET = 0o666
-"""Mode of the sockets that hooks use; the decider asks the kernel who is there."""
 _LONGEST = 1 << 20
 
 
@@ -82,8 +80,23 @@ def encode_mark(users: Iterable[int]) -> bytes:
 
 
 def folder_mode(places: Places, folder: Path) -> int:
-    """Return the mode that a folder of a managed home must have."""
+    """Return the mode that a home or a folder directly below it must have.
+
+    Raises:
+        ConfigError: The home's mark is there and cannot be used.
+    """
+    if read_managed(places) is None:
+        return OWNER_ONLY
     return FOLDER_MODES.get("" if folder == places.home else folder.name, OWNER_ONLY)
+
+
+def hook_socket_mode(places: Places) -> int:
+    """Return the mode of the sockets that hooks use: the owner's alone, in a managed home everybody's.
+
+    Raises:
+        ConfigError: The home's mark is there and cannot be used.
+    """
+    return 0o600 if read_managed(places) is None else 0o666
 
 
 def user_name(uid: int) -> str:

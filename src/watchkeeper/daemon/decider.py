@@ -23,10 +23,9 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 
 from watchkeeper.daemon.decisions import NO_OPINION, REQUEST, Answer, parse_request_head
-from watchkeeper.daemon.homes import hook_socket_mode
 from watchkeeper.daemon.sockets import listen_unix, peer_uid
 from watchkeeper.errors import FormatError, WatchkeeperError
-from watchkeeper.managed import read_managed
+from watchkeeper.managed import hook_socket_mode, read_managed
 from watchkeeper.settings import Places
 from watchkeeper.spool.frames import Frame, decode_frames
 

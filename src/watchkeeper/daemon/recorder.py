@@ -22,11 +22,11 @@ from typing import Any
 
 from watchkeeper import __version__
 from watchkeeper.daemon.control_socket import ControlSocket, Subscribers
-from watchkeeper.daemon.homes import hook_socket_mode
 from watchkeeper.daemon.registration_watch import RegistrationWatch
 from watchkeeper.daemon.sockets import listen_unix
 from watchkeeper.daemon.watching import watch_files
 from watchkeeper.errors import WatchkeeperError
+from watchkeeper.managed import hook_socket_mode
 from watchkeeper.pipeline.catch_up import SPOOL_BATCH
 from watchkeeper.pipeline.demo import load_demo
 from watchkeeper.pipeline.memory import release_memory
@@ -43,6 +43,8 @@ log = logging.getLogger("watchkeeper.recorder")
 SWEEP_SECONDS = 2.0
 """How long a frame may wait whose doorbell was lost."""
 ROTATE_SECONDS = 10.0
+LONG_IMPORT = 4 << 20
+"""Bytes of transcripts after which memory is given back."""
 RETRY_SECONDS = 1.0
 """Pause after a failure such as a full disk, before the same work is tried again."""
 
@@ -63,6 +65,7 @@ class Recorder:
         self._follower = self._new_follower()
         self._rotated = self._beaten = time.monotonic()
         self._failure: str | None = None
+        self._settled_bytes = 0
 
     def _new_follower(self) -> SpoolFollower:
         places = self.settings.places
@@ -98,11 +101,18 @@ class Recorder:
             self._publish(self.intake.read_slice())
             if not self.intake.pending:
                 self.import_finished_at = now_ms()
-                self.recording.store.forget_states()
-                release_memory()
+                self._settle()
                 self.subscribers.send({"event": "status"})
             return True
         return self._do_timers()
+
+    def _settle(self) -> None:
+        """Give back what a long import took; for the few lines of a live session it is not worth the time."""
+        done = self.intake.progress.bytes_done
+        if done - self._settled_bytes >= LONG_IMPORT:
+            self._settled_bytes = done
+            self.recording.store.forget_states()
+            release_memory()
 
     def drain(self) -> None:
         """Record every frame that is whole, before the process ends."""

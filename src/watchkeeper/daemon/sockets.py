@@ -33,8 +33,8 @@ def connect_unix(path: Path, *, timeout: float, kind: int = socket.SOCK_STREAM) 
     return connection
 
 
-def listen_unix(path: Path, *, kind: int = socket.SOCK_STREAM) -> socket.socket:
-    """Return a non-blocking socket that listens at the path with mode 0600.
+def listen_unix(path: Path, *, kind: int = socket.SOCK_STREAM, mode: int = 0o600) -> socket.socket:
+    """Return a non-blocking socket that listens at the path, by default with mode 0600.
 
     It is bound beside the path and renamed onto it, so that nobody ever finds a socket that does not listen
     yet. What a dead process left at the path is replaced.
@@ -51,6 +51,8 @@ def listen_unix(path: Path, *, kind: int = socket.SOCK_STREAM) -> socket.socket:
     try:
         with socket_address(fresh) as address:
             listener.bind(address)
+        if mode != 0o600:
+            fresh.chmod(mode)
         if kind == socket.SOCK_STREAM:
             listener.listen(BACKLOG)
         listener.setblocking(False)
@@ -83,8 +85,3 @@ def peer_uid(connection: socket.socket) -> int:
         return int(struct.unpack_from("=II", credentials)[1])
     credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
     return int(struct.unpack("3i", credentials)[1])
-
-
-def is_trusted_peer(connection: socket.socket) -> bool:
-    """Return whether the peer runs as this user or as root."""
-    return peer_uid(connection) in (os.geteuid(), 0)

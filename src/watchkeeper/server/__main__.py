@@ -18,6 +18,7 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from watchkeeper.errors import WatchkeeperError
+from watchkeeper.managed import folder_mode
 from watchkeeper.server.access import ASGIApp, mark_socket_peer
 from watchkeeper.server.application import build_application
 from watchkeeper.server.listeners import is_same_user, listen_tcp, listen_unix, prepare_run_folder
@@ -73,7 +74,7 @@ def serve(places: Places, port: int | None = None, settings: Settings | None = N
         ConfigError: The port, the run folder or the token cannot be used.
     """
     settings = settings or Settings(places.home)
-    prepare_run_folder(places.run)
+    prepare_run_folder(places.run, folder_mode(places, places.run))
     with contextlib.ExitStack() as stack:
         unix = stack.enter_context(listen_unix(places.server_socket))
         stack.callback(_remove_socket, places.server_socket, places.server_socket.stat().st_ino)

@@ -20,8 +20,8 @@ LOCAL_PEERCRED = 1
 CONNECT_SECONDS = 1.0
 
 
-def prepare_run_folder(folder: Path) -> None:
-    """Make the owner-only folder of sockets and tokens, or check the one there is.
+def prepare_run_folder(folder: Path, mode: int = 0o700) -> None:
+    """Make the folder of sockets and tokens, or check the one there is; others may do there what ``mode`` says.
 
     Raises:
         ConfigError: It is not a folder of this user's alone.
@@ -37,8 +37,8 @@ def prepare_run_folder(folder: Path) -> None:
             hint="Choose another WATCHKEEPER_HOME.",
             place=str(folder),
         )
-    if found.st_mode & 0o077:
-        folder.chmod(0o700)
+    if found.st_mode & 0o077 & ~mode:
+        folder.chmod(mode)
 
 
 def listen_tcp(port: int) -> socket.socket:
