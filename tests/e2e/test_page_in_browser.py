@@ -95,7 +95,16 @@ def page(transcripts: Path, running_daemon: Any) -> Iterator[Any]:
         browser = play.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         shown = browser.new_page(viewport={"width": 1280, "height": 800})
         shown.on("pageerror", lambda error: complaints.append(str(error)))
-        shown.on("console", lambda m: complaints.append(m.text) if m.type == "error" else None)
+        shown.on(
+            "console",
+            lambda m: complaints.append(f"{m.text} {m.location.get('url')}") if m.type == "error" else None,
+        )
+        shown.on(
+            "response",
+            lambda answer: (
+                complaints.append(f"{answer.url}: {answer.text()}") if answer.status >= 400 else None
+            ),
+        )
         shown.goto(sign_in_url(running_daemon.settings))
         yield shown
         browser.close()
