@@ -11,7 +11,6 @@ import asyncio
 import contextlib
 import gc
 import logging
-import os
 import signal
 import socket
 import sys
@@ -309,8 +308,6 @@ def main(arguments: Sequence[str]) -> int:
         return 2
     logging.basicConfig(level=logging.INFO, format="%(asctime)s recorder: %(message)s", stream=sys.stderr)
     logging.getLogger("watchfiles").setLevel(logging.WARNING)
-    with contextlib.suppress(OSError):
-        os.nice(5)
     try:
         asyncio.run(serve(Settings(Path(arguments[1]))))
     except (WatchkeeperError, OSError) as error:

@@ -11,6 +11,7 @@ _canonical = msgspec.json.Encoder(order="deterministic").encode
 
 SUBJECT_LENGTH = 300
 ERROR_LENGTH = 500
+LARGEST_NUMBER = 2**53
 
 _CORE_FIELDS: dict[str, tuple[str, ...]] = {
     "Bash": ("command",),
@@ -76,6 +77,16 @@ def subject(arguments: Any) -> str | None:
 def shorten(text: str, length: int) -> str:
     """Return at most `length` characters; a cut is marked by an ellipsis."""
     return text if len(text) <= length else text[: length - 1] + "…"
+
+
+def whole_number(value: Any) -> int | None:
+    """Return a JSON number as an integer, or ``None`` for anything else and for what no count can be.
+
+    Beyond 2**53 a JSON number is not exact, and no store keeps integers of any length.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return round(value) if -LARGEST_NUMBER <= value <= LARGEST_NUMBER else None
 
 
 def ref(source: str, path: list[str | int], value: Any) -> list[Any] | None:

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import PurePosixPath
 from typing import Any
 
-from watchkeeper.events.merge import Facts
+from watchkeeper.events.entities import ENTITIES
+from watchkeeper.events.merge import Facts, lift
 from watchkeeper.ledger.entries import Entry
 from watchkeeper.sources.claude_code.hooks import HookEvent, map_hook
 from watchkeeper.sources.claude_code.lines import Skip, decode, split_lines
@@ -99,7 +101,7 @@ def _frame(seq: int, entry: Entry, into: Interpretation) -> None:
         host=head.host or None,
         synthetic=head.kind == KIND_SYNTHETIC,
     )
-    into.facts.extend(map_hook(event))
+    _collect(into, entry.source, 0, lambda: map_hook(event))
 
 
 def _advance(into: Interpretation, source: str, end: int) -> None:
@@ -154,17 +156,26 @@ def _range(seq: int, head: envelopes.RangeHead, data: bytes, into: Interpretatio
                 into.skipped.append((head.relative, number, body.reason))
             continue
         into.observations += 1
-        into.facts.extend(
-            map_line(
-                TranscriptLine(
-                    source=f"{place}{number}",
-                    number=number,
-                    body=body,
-                    session_hint=session,
-                    agent_hint=agent,
-                )
-            )
+        mapped = TranscriptLine(
+            source=f"{place}{number}", number=number, body=body, session_hint=session, agent_hint=agent
         )
+        _collect(into, head.relative, number, partial(map_line, mapped))
+
+
+def _collect(into: Interpretation, place: str, number: int, mapping: Callable[[], list[Facts]]) -> None:
+    """Add what a mapping gives.
+
+    Observations are other people's data: one that breaks a mapping is skipped with its place and the reason, since
+    it stands in the ledger and would stop every replay otherwise. The bytes stay on record.
+    """
+    try:
+        facts = mapping()
+        for item in facts:
+            lift(item, ENTITIES[item.entity])
+    except Exception as error:  # noqa: BLE001
+        into.skipped.append((place, number, f"not understood: {type(error).__name__}: {error}"))
+        return
+    into.facts.extend(facts)
 
 
 def line_source(file_key: str, generation: int, number: int) -> str:

@@ -19,7 +19,7 @@ from watchkeeper.events.entities import (
     WITNESS_BITS,
 )
 from watchkeeper.events.fields import WITNESS_RANK
-from watchkeeper.events.identity import ERROR_LENGTH, ref, shorten, signature
+from watchkeeper.events.identity import ERROR_LENGTH, ref, shorten, signature, whole_number
 from watchkeeper.events.merge import Facts
 from watchkeeper.sources.claude_code.prompts import framework_facts
 from watchkeeper.sources.claude_code.tools import error_facts, input_facts, response_facts
@@ -145,7 +145,7 @@ def _post_tool_use(event: HookEvent) -> list[Facts]:
     tool = _text(event.body.get("tool_name"))
     values = {
         "post_at": event.at,
-        "duration_ms": _number(event.body.get("duration_ms")),
+        "duration_ms": whole_number(event.body.get("duration_ms")),
         "response": ref(event.source, ["tool_response"], response),
         "failed": 0,
         **response_facts(tool, response),
@@ -171,7 +171,7 @@ def _post_tool_use_failure(event: HookEvent) -> list[Facts]:
     error = _text(event.body.get("error")) or ""
     values = {
         "post_at": event.at,
-        "duration_ms": _number(event.body.get("duration_ms")),
+        "duration_ms": whole_number(event.body.get("duration_ms")),
         "interrupted": 1 if event.body.get("is_interrupt") is True else None,
         "response": ref(event.source, ["error"], error or None),
         **error_facts(error),
@@ -324,10 +324,6 @@ def _event_text(body: Mapping[str, Any]) -> str | None:
 
 def _text(value: Any) -> str | None:
     return value if isinstance(value, str) and value else None
-
-
-def _number(value: Any) -> int | None:
-    return round(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
 _MAPPERS: dict[str, Callable[[HookEvent], list[Facts]]] = {

@@ -9,7 +9,7 @@ from typing import Any
 
 from watchkeeper.events.entities import WITNESS_BITS
 from watchkeeper.events.fields import WITNESS_RANK
-from watchkeeper.events.identity import ref, shorten
+from watchkeeper.events.identity import ref, shorten, whole_number
 from watchkeeper.events.merge import UNKNOWN_TIME, Facts
 
 SEEN = WITNESS_BITS["transcript"]
@@ -113,9 +113,10 @@ def time_of(value: Any) -> int:
             return round(datetime.fromisoformat(value).timestamp() * 1000)
         except (ValueError, OverflowError):
             return UNKNOWN_TIME
-    if isinstance(value, int | float) and not isinstance(value, bool) and value > 0:
-        return round(value if value > 10**11 else value * 1000)
-    return UNKNOWN_TIME
+    number = whole_number(value)
+    if number is None or number <= 0:
+        return UNKNOWN_TIME
+    return number if number > 10**11 else number * 1000
 
 
 def known_time(at: int) -> int | None:
@@ -126,11 +127,6 @@ def known_time(at: int) -> int | None:
 def text_of(value: Any) -> str | None:
     """Return a text that is not empty, or ``None``."""
     return value if isinstance(value, str) and value else None
-
-
-def number_of(value: Any) -> int | None:
-    """Return a number rounded to an integer, or ``None``."""
-    return round(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
 _ENVELOPE = {

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from watchkeeper.events.entities import SEEN_TRANSCRIPT_RESULT, SEEN_TRANSCRIPT_USE
-from watchkeeper.events.identity import ref, shorten
+from watchkeeper.events.identity import ref, shorten, whole_number
 from watchkeeper.events.merge import UNKNOWN_TIME, Facts
 from watchkeeper.sources.claude_code.prompts import expansion_facts, framework_facts
 from watchkeeper.sources.claude_code.tools import error_facts, input_facts, response_facts
@@ -25,12 +25,11 @@ from watchkeeper.sources.claude_code.transcript_view import (
     View,
     event_facts,
     known_time,
-    number_of,
     text_of,
     time_of,
     view_of,
 )
-from watchkeeper.sources.claude_code.usage import usage_facts
+from watchkeeper.sources.claude_code.usage import micro_dollars, usage_facts
 
 SYNTHETIC_MODEL = "<synthetic>"
 
@@ -42,11 +41,12 @@ def map_line(line: TranscriptLine) -> list[Facts]:
     kind = line.body.get("type")
     if kind is None and isinstance(line.body.get("message"), dict):
         kind = _old_kind(line.body["message"])
-    mapper = _MAPPERS.get(kind) if isinstance(kind, str) else None
+    name = kind if isinstance(kind, str) and kind else "untyped"
+    mapper = _MAPPERS.get(name)
     if mapper is not None:
         return facts + mapper(view, line)
-    if kind not in _SILENT_TYPES:
-        facts.append(event_facts(view, line, str(kind or "untyped"), known=False))
+    if name not in _SILENT_TYPES:
+        facts.append(event_facts(view, line, name, known=False))
     return facts
 
 
@@ -358,10 +358,10 @@ def _cost_state(view: View, _line: TranscriptLine) -> list[Facts]:
         return []
     total = view.body.get("totalCostUSD")
     values = {
-        "cost_micros": round(total * 1_000_000) if isinstance(total, int | float) else None,
+        "cost_micros": micro_dollars(total),
         "cost_incomplete": 1 if view.body.get("hasUnknownModelCost") is True else 0,
-        "client_lines_added": number_of(view.body.get("totalLinesAdded")),
-        "client_lines_removed": number_of(view.body.get("totalLinesRemoved")),
+        "client_lines_added": whole_number(view.body.get("totalLinesAdded")),
+        "client_lines_removed": whole_number(view.body.get("totalLinesRemoved")),
     }
     return [view.facts("session", view.session, values)]
 

@@ -8,6 +8,15 @@ from __future__ import annotations
 
 from typing import Any
 
+from watchkeeper.events.identity import whole_number
+
+
+def micro_dollars(dollars: Any) -> int | None:
+    """Return an amount in US dollars as integer micro-dollars, or ``None`` for what is no amount."""
+    if isinstance(dollars, bool) or not isinstance(dollars, int | float) or dollars < 0:
+        return None
+    return whole_number(dollars * 1_000_000)
+
 
 def usage_facts(usage: Any, cost_usd: Any = None) -> dict[str, Any]:
     """Return the request facts of a usage object; counts that are missing, null or negative are not said.
@@ -16,9 +25,8 @@ def usage_facts(usage: Any, cost_usd: Any = None) -> dict[str, Any]:
         usage: The provider's usage object, or anything else.
         cost_usd: ``costUSD`` of the line, which clients of the 1.0 series wrote.
     """
-    facts: dict[str, Any] = {}
-    if isinstance(cost_usd, int | float) and not isinstance(cost_usd, bool) and cost_usd >= 0:
-        facts["cost_micros"] = round(cost_usd * 1_000_000)
+    cost = micro_dollars(cost_usd)
+    facts: dict[str, Any] = {} if cost is None else {"cost_micros": cost}
     if not isinstance(usage, dict):
         return facts
     created = usage.get("cache_creation")
@@ -35,8 +43,9 @@ def usage_facts(usage: Any, cost_usd: Any = None) -> dict[str, Any]:
         "web_searches": tools.get("web_search_requests"),
     }
     for name, value in counts.items():
-        if isinstance(value, int | float) and not isinstance(value, bool) and value >= 0:
-            facts[name] = int(value)
+        count = whole_number(value)
+        if count is not None and count >= 0:
+            facts[name] = count
     words = {
         "service_tier": usage.get("service_tier"),
         "speed": usage.get("speed"),
