@@ -15,10 +15,8 @@ from watchkeeper.store.sqlite.reading import Reader
 
 Item = dict[str, Any]
 
-QUICK_SECONDS = 0.02
-"""A comparison of a whole timeline that takes no longer is done for each change."""
-PAUSE_FACTOR = 9
-"""A longer one takes at most a tenth of the time: it is followed by a pause of this many times its duration."""
+PAUSE_FACTOR = 19
+"""Whole timelines are compared at most a twentieth of the time: one is followed by a pause of this many durations."""
 RECENT_MS = 15_000
 """Between two comparisons, items of this age are looked at beside the calls that a notice names."""
 
@@ -44,8 +42,8 @@ class WatchedTimelines:
     """A digest of each item of each watched session. Not to be shared between threads.
 
     Comparing whole timelines catches what no notice names: a message that a transcript brings late, a subagent that
-    ends, a gap that closes, a neighbour's changed order. In a long session that takes its time, so there it is done
-    at intervals, and between them only what a notice names and what is recent.
+    ends, a gap that closes, a neighbour's changed order. In a long session that takes its time, so it is done at
+    intervals and never before what a notice names has been told; between them, only that and what is recent is looked at.
     """
 
     def __init__(self) -> None:
@@ -74,16 +72,15 @@ class WatchedTimelines:
         if watched is None:
             return [], None
         wait = watched.due - time.monotonic()
-        if wait <= 0:
+        if wait <= 0 and not tool_use_ids:
             return _compare(reader, session_id, watched), None
         since = int(time.time() * 1000) - RECENT_MS
-        return watched.differing(timeline_items_for(reader, session_id, tool_use_ids, since)), wait
+        return watched.differing(timeline_items_for(reader, session_id, tool_use_ids, since)), max(0.0, wait)
 
 
 def _compare(reader: Reader, session_id: str, watched: _Watched) -> list[Item]:
     begun = time.monotonic()
     changed = watched.differing(all_items(reader, session_id))
     ended = time.monotonic()
-    took = ended - begun
-    watched.due = ended + took * PAUSE_FACTOR if took > QUICK_SECONDS else 0.0
+    watched.due = ended + (ended - begun) * PAUSE_FACTOR
     return changed
