@@ -11,13 +11,19 @@ HELP = "Stop the recorder and the dashboard of this home; hooks go on writing to
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Take no arguments of its own."""
+    """Declare whether it shall stay down."""
+    parser.add_argument("--at-login", action="store_true", help="no longer start at every login either")
 
 
-def run(arguments: argparse.Namespace, context: Context) -> int:  # noqa: ARG001 - the convention of commands
+def run(arguments: argparse.Namespace, context: Context) -> int:
     """Stop it, and print whether anything ran, or ``{"stopped": bool, "removed": bool}``."""
     from watchkeeper.daemon import control
 
+    if arguments.at_login:
+        from watchkeeper.daemon.service import remove_service
+
+        change = remove_service(context.settings)
+        context.note(f"wk: {'removed' if change.done else 'no service at'} {change.path}")
     stopped = control.stop(context.settings)
     places = context.settings.places
     removed = is_demo_home(places)

@@ -14,8 +14,11 @@ HELP = "Run the recorder and the dashboard; they go on when the terminal closes.
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Declare port, browser, and whether to stay."""
+    """Declare port, browser, whether to stay, and whether to start at every login."""
     add_arguments(parser)
+    parser.add_argument(
+        "--at-login", action="store_true", help="also start at every login, by systemd or launchd"
+    )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,6 +37,8 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
 
     # Before anything runs, so that no request to end can come too early.
     asked = requests_to_end() if arguments.foreground else None
+    if arguments.at_login:
+        start_at_login(context)
     control.ensure_running(context.settings, port=arguments.port)
     if asked is None:
         announce(context, open_page=not arguments.no_open)
@@ -44,6 +49,16 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
     finally:
         control.stop(context.settings)
     return 0
+
+
+def start_at_login(context: Context) -> None:
+    """Install the user's service, and say where; where no service manager answers, say that."""
+    from watchkeeper.daemon.service import install_service
+
+    change = install_service(context.settings)
+    context.note(f"wk: starts at every login: {change.path}")
+    if change.problem:
+        context.note(f"wk: the service manager did not take it now: {change.problem}")
 
 
 def check_port(port: int | None) -> None:
