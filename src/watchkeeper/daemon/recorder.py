@@ -29,13 +29,13 @@ from watchkeeper.managed import hook_socket_mode
 from watchkeeper.pipeline.catch_up import SPOOL_BATCH
 from watchkeeper.pipeline.demo import load_demo
 from watchkeeper.pipeline.memory import release_memory
-from watchkeeper.pipeline.recording import Recording, now_ms, process_facts
+from watchkeeper.pipeline.recording import Recording, now_ms, process_facts, set_index_aside
 from watchkeeper.pipeline.transcripts import TranscriptIntake
 from watchkeeper.queries.forms import rfc3339
 from watchkeeper.settings import Settings
 from watchkeeper.spool.follower import SpoolFollower
 from watchkeeper.store import envelopes
-from watchkeeper.store.sqlite.writing import Changes
+from watchkeeper.store.sqlite.writing import Changes, DamagedIndexError
 
 log = logging.getLogger("watchkeeper.recorder")
 
@@ -61,7 +61,8 @@ class Recorder:
         self.stopping = False
         self.synced_until = 0.0
         self.import_finished_at: int | None = None
-        self._follower = self._new_follower()
+        self._follower: SpoolFollower | None = None
+        self._begun = False
         self._rotated = self._beaten = time.monotonic()
         self._failure: str | None = None
         self._settled_bytes = 0
@@ -74,12 +75,14 @@ class Recorder:
 
     async def run(self) -> None:
         """Record until told to stop."""
-        self._note(envelopes.START, process_facts() | {"version": __version__})
-        self.registration.check()
-        self.intake.discover(self.settings.claude_config_dirs)
         while not self.stopping:
             try:
                 busy = self.step()
+                self._failure = None
+            except DamagedIndexError:
+                # The next process finds none, and makes it anew.
+                set_index_aside(self.settings.places.database)
+                raise
             except (OSError, WatchkeeperError) as error:
                 self._fail(error)
                 await self._pause(RETRY_SECONDS)
@@ -94,6 +97,13 @@ class Recorder:
 
     def step(self) -> bool:
         """Do the most urgent piece of work; return whether there was any."""
+        self.recording.recover()
+        if not self._begun:
+            self._begun = True
+            self.intake.discover(self.settings.claude_config_dirs)
+            self._note(envelopes.START, process_facts() | {"version": __version__})
+            self.registration.check()
+            return True
         if self._take_frames():
             return True
         if self.intake.pending:
@@ -121,23 +131,24 @@ class Recorder:
 
     def _take_frames(self) -> bool:
         try:
+            if self._follower is None:
+                self._follower = self._new_follower()
             frames = self._follower.read(SPOOL_BATCH)
             if not frames:
                 return False
             changes, _ = self.recording.record_frames(frames)
         except (OSError, WatchkeeperError):
-            # What was read but not stored must be read again.
-            self._follower = self._new_follower()
+            # What was read but not stored must be read again, from where the record then says.
+            self._follower = None
             raise
-        self._failure = None
         self._publish(changes)
         return True
 
     def _do_timers(self) -> bool:
         now = time.monotonic()
-        if now - self._rotated >= ROTATE_SECONDS:
+        if now - self._rotated >= ROTATE_SECONDS and self._follower is not None:
             self._rotated = now
-            self._note_lost_segments()
+            self._note_lost_segments(self._follower)
             self._follower.rotate()
             self.recording.forget_segments(self._follower.release(self.recording.spool_positions()))
             self.recording.ledger.checkpoint()
@@ -147,8 +158,8 @@ class Recorder:
             self.registration.check()
         return False
 
-    def _note_lost_segments(self) -> None:
-        for segment, position, size in self._follower.lost():
+    def _note_lost_segments(self, follower: SpoolFollower) -> None:
+        for segment, position, size in follower.lost():
             how = "was removed" if size is None else f"was cut from {position} to {size} bytes"
             body: dict[str, object] = {
                 "rule": "spool_tampered",

@@ -80,21 +80,26 @@ class Supervisor:
         while not self.stopping:
             now = time.monotonic()
             self._start_due(now)
-            self._publish()
+            with contextlib.suppress(OSError):
+                # On a full disk the state is told as soon as there is room.
+                self._publish()
             if now >= next_log_check:
-                self.log.rotate()
+                with contextlib.suppress(OSError):
+                    self.log.rotate()
                 next_log_check = now + LOG_CHECK_SECONDS
             waits = [part.due - now for part in self.parts if part.pid is None]
             self._sleep(max(0.0, min([*waits, next_log_check - now])))
             self._reap()
         self._stop_all()
-        self._publish()
+        with contextlib.suppress(OSError):
+            self._publish()
         self.say("supervisor stopped")
         self.log.close()
 
     def say(self, text: str) -> None:
         """Write a line to the log and, where there is one, to the terminal or the journal."""
-        self.log.write(text)
+        with contextlib.suppress(OSError):
+            self.log.write(text)
         with contextlib.suppress(OSError, AttributeError):
             sys.stderr.write(f"watchkeeper: {text}\n")
             sys.stderr.flush()
@@ -166,13 +171,13 @@ class Supervisor:
         text = json.dumps(state, sort_keys=True)
         if text == self._published:
             return
-        self._published = text
         fresh = self.places.run / f".{PARTS_FILE}.{os.getpid()}"
         since = json.dumps(state | {"since": int(time.time() * 1000)}, sort_keys=True)
         descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, OWNER_ONLY_FILE)
         with os.fdopen(descriptor, "w") as stream:
             stream.write(since)
         fresh.rename(self.places.run / PARTS_FILE)
+        self._published = text
 
 
 def supervise(places: Places, port: int, environment: Mapping[str, str]) -> None:

@@ -26,6 +26,7 @@ def demo_folder() -> Path:
 
 def load_demo(recording: Recording) -> Changes:
     """Record every packaged session that is not on record yet."""
+    recording.recover()
     changes = Changes()
     for session in sorted(path for path in demo_folder().iterdir() if path.is_dir()):
         frames = read_hooks(session / "hooks.jsonl", session.name)

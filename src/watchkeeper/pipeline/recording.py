@@ -7,10 +7,12 @@ replaying the ledger's tail when the next writer opens.
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import time
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from types import TracebackType
 
 from watchkeeper.archive.store import ArchiveReader, ArchiveWriter
@@ -27,7 +29,9 @@ from watchkeeper.spool.follower import FrameAt
 from watchkeeper.spool.frames import Frame
 from watchkeeper.store import envelopes
 from watchkeeper.store.interpret import Interpretation, interpret
-from watchkeeper.store.sqlite.writing import Changes, Store
+from watchkeeper.store.sqlite.writing import Changes, DamagedIndexError, Store
+
+log = logging.getLogger("watchkeeper.recorder")
 
 REPLAY_BATCH = 2000
 
@@ -37,7 +41,10 @@ class Recording:
 
     Raises:
         LockedError: Another process records.
-        FormatError: The index cannot be used; `wk rebuild` makes it anew.
+        FormatError: The ledger is damaged where the index does not hold it yet.
+        StoreWriteError: The disk is full.
+
+    An index that cannot be used is set aside and made anew from the ledger.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -54,9 +61,10 @@ class Recording:
                 checkpoint_seconds=settings["ledger.checkpoint_seconds"],
             )
             self.archive = ArchiveWriter(places.archive)
-            self.store = Store(places.database)
             self._archive_reader = ArchiveReader(places.archive)
-            self.replayed = self._replay()
+            self.recoveries = 0
+            self._behind = False
+            self.store = self._open_store()
         except BaseException:
             self._lock.release()
             raise
@@ -78,18 +86,28 @@ class Recording:
         finally:
             self._lock.release()
 
+    def recover(self) -> None:
+        """After a failure, bring on record what was taken before it; without one, do nothing.
+
+        Positions that are kept elsewhere are to be read anew when ``recoveries`` has grown.
+
+        Raises:
+            WatchkeeperError: The failure lasts.
+        """
+        if self._behind:
+            self.ledger.commit()
+            self._replay(self.store)
+            self._behind = False
+            self.recoveries += 1
+
     def spool_positions(self) -> dict[str, int]:
         """Return for each live spool segment the offset up to which it is on record."""
-        rows = self.store.connection.execute(
-            "SELECT name, value FROM meta WHERE name >= 'spool:' AND name < 'spool;'"
-        )
-        return {name.removeprefix("spool:"): int(value) for name, value in rows}
+        self.recover()
+        return self.store.spool_positions()
 
     def forget_segments(self, segments: Iterable[str]) -> None:
         """Drop the positions of spool segments that were removed; their ids never come again."""
-        names = [(f"spool:{segment}",) for segment in segments]
-        if names:
-            self.store.connection.executemany("DELETE FROM meta WHERE name = ?", names)
+        self.store.forget_segments(segments)
 
     def move_segment(self, segment: str, position: int | None) -> None:
         """Correct the position of a segment that somebody cut or removed."""
@@ -149,32 +167,53 @@ class Recording:
     def record(
         self, entries: Sequence[Entry], archived: dict[tuple[str, int], bytes] | None = None
     ) -> tuple[Changes, Interpretation]:
-        """Append entries, make them durable, and merge what they say."""
+        """Append entries, make them durable, and merge what they say.
+
+        Raises:
+            WatchkeeperError: The disk is full or broken. Entries that were taken by then must not be handed in
+                again: `recover` brings them on record, and `spool_positions` says which.
+        """
         if not entries:
             return Changes(), Interpretation()
+        self.recover()
         seqs = self.ledger.append(entries)
+        self._behind = True
         self.ledger.commit()
         held, read = archived or {}, self._archive_reader.get
         result = Interpretation()
         for seq, entry in zip(seqs, entries, strict=True):
             interpret(seq, entry, lambda pack, at: held.get((pack, at)) or read(pack, at), result)
-        return merge_interpretation(self.store, result, self.ledger.next_seq), result
+        changes = merge_interpretation(self.store, result, self.ledger.next_seq)
+        self._behind = False
+        return changes, result
 
-    def _replay(self) -> int:
-        """Merge what the ledger holds and the index does not yet; return the number of entries."""
-        start = int(self.store.get_meta("ledger_next", 0))
+    def _open_store(self) -> Store:
+        """Open the index and bring it up to the ledger; one that cannot be used is set aside first."""
+        database = self.settings.places.database
+        try:
+            store = Store(database)
+            self._replay(store)
+        except DamagedIndexError as error:
+            log.warning("the index is made anew from the ledger: %s", error)
+            set_index_aside(database)
+            store = Store(database)
+            self._replay(store)
+        return store
+
+    def _replay(self, store: Store) -> None:
+        """Merge what the ledger holds and the index does not yet."""
+        start = int(store.get_meta("ledger_next", 0))
         result, count = Interpretation(), 0
         if start >= self.ledger.next_seq:
-            return 0
+            return
         with LedgerReader(self.settings.places.ledger) as reader:
             for stored in reader.entries(start):
                 interpret(stored.seq, stored, self._archive_reader.get, result)
                 count += 1
                 if count % REPLAY_BATCH == 0:
-                    merge_interpretation(self.store, result, stored.seq + 1)
+                    merge_interpretation(store, result, stored.seq + 1)
                     result = Interpretation()
-        merge_interpretation(self.store, result, start + count)
-        return count
+        merge_interpretation(store, result, start + count)
 
     def _frame_entry(self, item: FrameAt, frame: Frame) -> Entry:
         redacted = self.redactor.redact(frame.payload)
@@ -205,6 +244,14 @@ def _damage_entry(item: FrameAt) -> Entry:
         "reason": item.damage.reason,
     }
     return envelopes.note_entry(envelopes.DAMAGE, item.source, now_ms(), body)
+
+
+def set_index_aside(database: Path) -> None:
+    """Rename a damaged index, so that nobody takes it for a good one and somebody may look at it."""
+    for suffix in ("-wal", "-shm"):
+        Path(f"{database}{suffix}").unlink(missing_ok=True)
+    if database.exists():
+        database.replace(database.with_name(f"{database.name}.damaged"))
 
 
 def now_ms() -> int:

@@ -64,7 +64,9 @@ class TranscriptIntake:
         self.report = IntakeReport()
         self.progress = IntakeProgress()
         self._tail = TranscriptTail()
-        self._known = {row.file_key: row for row in recording.store.files()}
+        self._known: dict[str, FileRow] = {}
+        self._recoveries = -1
+        self._learn_positions()
         self._queue: deque[TranscriptFile] = deque()
         self._queued: set[Path] = set()
         self._metas: dict[str, tuple[int, int]] = {}
@@ -110,6 +112,7 @@ class TranscriptIntake:
 
     def read_slice(self) -> Changes:
         """Put the next slice of the first queued file on record."""
+        self._learn_positions()
         file = self._queue[0]
         row = self._known.get(self._tail.file_key(file))
         try:
@@ -130,6 +133,13 @@ class TranscriptIntake:
         if found.final:
             changes.update(self._finish(file))
         return changes
+
+    def _learn_positions(self) -> None:
+        """Read the positions on record, at first and when a failure made what is known here doubtful."""
+        self.recording.recover()
+        if self._recoveries != self.recording.recoveries:
+            self._recoveries = self.recording.recoveries
+            self._known = {row.file_key: row for row in self.recording.store.files()}
 
     def _finish(self, file: TranscriptFile) -> Changes:
         self._queue.popleft()

@@ -15,7 +15,7 @@ from typing import Any
 
 import apsw
 
-from watchkeeper.errors import FormatError
+from watchkeeper.errors import FormatError, WatchkeeperError
 from watchkeeper.events.entities import ENTITIES
 from watchkeeper.events.merge import Facts, State, decode_state, encode_state, join, lift
 from watchkeeper.store.rows import FileRow, RangeRow
@@ -23,6 +23,16 @@ from watchkeeper.store.sqlite.schema import SCHEMA_VERSION, connect_for_writing,
 from watchkeeper.store.tables import ENTITY_NUMBERS, PROJECTIONS, TABLES
 
 _CACHE_LIMIT = 4_000
+
+
+class StoreWriteError(WatchkeeperError):
+    """The disk did not take a transaction; nothing of it remains, and it may be tried again."""
+
+    code = "store_write"
+
+
+class DamagedIndexError(FormatError):
+    """The index cannot be used as it is; everything in it can be made anew from ledger and archive."""
 
 
 @dataclass
@@ -42,24 +52,21 @@ class Store:
     """The index, opened for writing. The caller holds the writer lock.
 
     Raises:
-        FormatError: The file is not a database, or one of another version; `wk rebuild` makes it anew.
+        DamagedIndexError: The file is not a database, or one of another version; `wk rebuild` makes it anew.
+        StoreWriteError: The disk is full or broken.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        try:
+        with _explained(path):
             self.connection = connect_for_writing(path)
             version = version_of(self.connection)
-        except (apsw.NotADBError, apsw.CorruptError) as error:
-            raise FormatError(
-                "the index is not a database", why=str(error), hint="Run `wk rebuild`.", place=str(path)
-            ) from error
-        if version == 0:
-            with self.connection:
-                self.connection.execute(ddl())
-        elif version != SCHEMA_VERSION:
+            if version == 0:
+                with self.connection:
+                    self.connection.execute(ddl())
+        if version not in {0, SCHEMA_VERSION}:
             self.connection.close()
-            raise FormatError(
+            raise DamagedIndexError(
                 f"the index has version {version}, this program writes {SCHEMA_VERSION}",
                 hint="Run `wk rebuild`.",
                 place=str(path),
@@ -72,15 +79,23 @@ class Store:
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """Run one transaction; on any error nothing of it remains, in the file or in the cache."""
-        self.connection.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-        except BaseException:
-            self._cache.clear()
-            self.connection.execute("ROLLBACK")
-            raise
-        self.connection.execute("COMMIT")
+        """Run one transaction; on any error nothing of it remains, in the file or in the cache.
+
+        Raises:
+            StoreWriteError: The disk is full or broken.
+            DamagedIndexError: The file is not what was written to it.
+        """
+        with _explained(self.path):
+            self.connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self.connection.execute("COMMIT")
+            except BaseException:
+                self._cache.clear()
+                # A full disk may have ended the transaction by itself.
+                if self.connection.in_transaction:
+                    self.connection.execute("ROLLBACK")
+                raise
 
     def forget_states(self) -> None:
         """Drop the merged states kept in memory; they are read again when needed."""
@@ -144,7 +159,9 @@ class Store:
 
     def known_source(self, source: str) -> bool:
         """Tell whether an observation of the spool is on record already."""
-        return any(True for _ in self.connection.execute("SELECT 1 FROM sources WHERE source = ?", (source,)))
+        query = "SELECT 1 FROM sources WHERE source = ?"
+        with _explained(self.path):
+            return any(True for _ in self.connection.execute(query, (source,)))
 
     def put_sources(self, sources: Iterable[tuple[str, int]]) -> None:
         """Remember in which ledger entry each observation of the spool is."""
@@ -182,8 +199,9 @@ class Store:
 
     def files(self) -> Iterator[FileRow]:
         """Yield every transcript file on record."""
-        for row in self.connection.execute("SELECT * FROM files"):
-            yield FileRow(*row)
+        with _explained(self.path):
+            for row in self.connection.execute("SELECT * FROM files"):
+                yield FileRow(*row)
 
     def put_skipped(self, rows: Iterable[tuple[str, int, str]]) -> None:
         """Remember the lines that could not be read, with their reasons."""
@@ -191,13 +209,45 @@ class Store:
 
     def get_meta(self, name: str, default: Any = None) -> Any:
         """Return a stored position or mark."""
-        for (value,) in self.connection.execute("SELECT value FROM meta WHERE name = ?", (name,)):
-            return value
+        with _explained(self.path):
+            for (value,) in self.connection.execute("SELECT value FROM meta WHERE name = ?", (name,)):
+                return value
         return default
+
+    def spool_positions(self) -> dict[str, int]:
+        """Return for each live spool segment the offset up to which it is on record."""
+        query = "SELECT name, value FROM meta WHERE name >= 'spool:' AND name < 'spool;'"
+        with _explained(self.path):
+            return {name.removeprefix("spool:"): int(value) for name, value in self.connection.execute(query)}
+
+    def forget_segments(self, segments: Iterable[str]) -> None:
+        """Drop the positions of spool segments that were removed; their ids never come again."""
+        names = [(f"spool:{segment}",) for segment in segments]
+        if names:
+            with self.transaction():
+                self.connection.executemany("DELETE FROM meta WHERE name = ?", names)
 
     def put_meta(self, name: str, value: Any) -> None:
         """Store a position or mark."""
         self.connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (name, value))
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """Turn what the engine raises into errors with a remedy."""
+    try:
+        yield
+    except (apsw.NotADBError, apsw.CorruptError) as error:
+        raise DamagedIndexError(
+            "the index is damaged", why=str(error), hint="Run `wk rebuild`.", place=str(path)
+        ) from error
+    except (apsw.FullError, apsw.IOError, apsw.CantOpenError, apsw.ReadOnlyError, apsw.BusyError) as error:
+        raise StoreWriteError(
+            "the index cannot be written",
+            why=str(error),
+            hint="Free space on the disk that holds it.",
+            place=str(path),
+        ) from error
 
 
 def _note(changes: Changes, entity: str, key: str, state: State) -> None:
