@@ -7,7 +7,6 @@ commands read it; the hook does not, it goes by who owns which folder. Why each 
 
 from __future__ import annotations
 
-import json
 import os
 import pwd
 import stat
@@ -65,6 +64,8 @@ def read_managed(places: Places) -> Managed | None:
 
 
 def _users(text: bytes, path: Path) -> tuple[int, ...]:
+    import json  # the decider of a home that is not managed must not carry it
+
     try:
         users = json.loads(text)["users"]
     except (ValueError, KeyError, TypeError) as error:
@@ -76,6 +77,8 @@ def _users(text: bytes, path: Path) -> tuple[int, ...]:
 
 def encode_mark(users: Iterable[int]) -> bytes:
     """Return the content of the mark for these users."""
+    import json
+
     return json.dumps({"users": sorted(set(users))}).encode() + b"\n"
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from watchkeeper.errors import WatchkeeperError
+from watchkeeper.managed import folder_mode, read_managed, user_name
 from watchkeeper.settings import Places
 
 State = Literal["ok", "failed", "skipped"]
@@ -79,15 +80,18 @@ def check_home(places: Places) -> Check:
         detail = f"{home} belongs to user {found.st_uid}, this is user {os.geteuid()}"
         return Check(name, "failed", detail, f"sudo chown -R {os.geteuid()} {home}")
     for folder in (home, places.spool, places.ledger, places.archive, places.keys, places.run):
-        if folder.exists() and folder.stat().st_mode & 0o077:
-            return Check(name, "failed", f"others may enter {folder}", f"chmod 700 {folder}")
+        mode = folder_mode(places, folder)
+        if folder.exists() and folder.stat().st_mode & 0o077 & ~mode:
+            return Check(name, "failed", f"others may enter {folder}", f"chmod {mode:o} {folder}")
     if not os.access(home, os.W_OK | os.X_OK):
         return Check(name, "failed", f"{home} cannot be written", f"chmod 700 {home}")
     free = shutil.disk_usage(home).free
     room = f"{free / (1 << 30):.1f} GiB free"
     if free < LEAST_FREE_BYTES:
         return Check(name, "failed", f"{home}: {room}", "Free some disk space, or move WATCHKEEPER_HOME.")
-    return Check(name, "ok", f"{home}, yours alone, {room}")
+    managed = read_managed(places)
+    whose = f"managed, records {', '.join(map(user_name, managed.users))}" if managed else "yours alone"
+    return Check(name, "ok", f"{home}, {whose}, {room}")
 
 
 def check_hook(places: Places, packaged: Path | None, version: str) -> Check:

@@ -22,7 +22,7 @@ from watchkeeper.errors import NotFoundError
 from watchkeeper.spool.binary import packaged_hook
 
 if TYPE_CHECKING:
-    from watchkeeper.settings import Places
+    from watchkeeper.settings import Settings
     from watchkeeper.sources.claude_code.installer.inspection import Level, Problem
 
 HELP = "Check every link of the chain with a synthetic event, and say how to mend what is broken."
@@ -69,19 +69,19 @@ def collect(context: Context) -> list[Check]:
     folders = settings.claude_config_dirs
     follows = bool(settings["sources.watch"])
     checks.append(timed("transcripts", lambda: check_transcripts(folders, watch=follows, daemon=recording)))
-    checks.append(timed("record", lambda: check_record(places, settings["daemon.heartbeat_seconds"])))
+    checks.append(timed("record", lambda: check_record(settings)))
     return checks
 
 
-def check_record(places: Places, heartbeat_seconds: int) -> Check:
+def check_record(settings: Settings) -> Check:
     """Check a record of ordinary size against its signatures, and say how far it is anchored."""
-    from watchkeeper.ledger.verify import verify
+    from watchkeeper.analysis.verdict import verify_home
 
-    size = sum(path.stat().st_size for path in places.ledger.rglob("*") if path.is_file())
+    size = sum(path.stat().st_size for path in settings.places.ledger.rglob("*") if path.is_file())
     if size > _QUICKLY_VERIFIED:
         detail = f"{size >> 20:,} MiB take their time"
         return Check("record", "skipped", detail, "wk verify")
-    verdict = verify(places.ledger, places.keys, heartbeat_seconds=heartbeat_seconds)
+    verdict = verify_home(settings)
     detail = (
         f"{verdict.entries:,} entries, {verdict.integrity}, {verdict.completeness}, anchor {verdict.anchor}"
     )

@@ -84,9 +84,11 @@ def _dispatch(words: list[str]) -> int:
     from pathlib import Path
 
     from watchkeeper.cli.context import Context
-    from watchkeeper.settings import Settings
+    from watchkeeper.cli.home_guard import refuse_foreign_home
+    from watchkeeper.settings import Settings, default_home
 
     home = Path(arguments.home).expanduser().absolute() if arguments.home else None
+    refuse_foreign_home(name, home or default_home(), arguments)
     context = Context(Settings(home), json=arguments.json)
     status: int = _module(name).run(arguments, context)
     return status

@@ -11,6 +11,7 @@ from watchkeeper.cli.context import Context
 from watchkeeper.errors import UsageError
 
 if TYPE_CHECKING:
+    from watchkeeper.cli.install_managed import ManagedInstall
     from watchkeeper.sources.claude_code.installer.applying import Outcome
     from watchkeeper.sources.claude_code.installer.inspection import Problem
     from watchkeeper.sources.claude_code.installer.planning import Plan
@@ -22,6 +23,19 @@ HELP = "Register the hooks in the agent's settings; all that is yours stays, and
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the flags of this command."""
     add_scope_flags(parser)
+    parser.add_argument(
+        "--users",
+        metavar="USER[,USER]",
+        help="with --scope managed: the users agents run as; daemon, keys and record are another's",
+    )
+    parser.add_argument(
+        "--owner",
+        metavar="USER",
+        help="with --users: whose they are (default: the home's owner, watchkeeper)",
+    )
+    parser.add_argument(
+        "--service", action="store_true", help="with --users: also run the daemon as a service of the system"
+    )
     parser.add_argument(
         "--statusline", action="store_true", help="record the status line's input; yours still runs"
     )
@@ -68,6 +82,7 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
     from watchkeeper.sources.claude_code.installer.planning import plan_install
     from watchkeeper.spool.binary import packaged_hook
 
+    managed = managed_home_of(arguments, context)
     plan = plan_install(
         arguments.scope,
         context.settings.places.home,
@@ -76,19 +91,39 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
         with_statusline=arguments.statusline,
         message_display=arguments.message_display,
     )
+    prepared = managed.prepare() if managed and not arguments.dry_run else []
     outcome = None if arguments.dry_run else apply(plan, packaged_hook())
     problems = problems_left(context) if outcome else []
     if context.json:
         rows = [dataclasses.asdict(problem) for problem in problems]
-        context.emit({**answer(plan, outcome), "problems": rows})
+        shown = {"managed": managed.to_json()} if managed else {}
+        context.emit({**answer(plan, outcome), **shown, "problems": rows})
     elif outcome is None:
         context.line(plan.diff.rstrip("\n") or f"{plan.file}: nothing would change")
     else:
+        for line in prepared:
+            context.line(line)
         _print(plan, outcome, context)
         for problem in problems:
             why = f": {problem.why}" if problem.why else ""
             context.note(f"{problem.severity}: {problem.place}: {problem.what}{why}. {problem.hint}")
     return 0
+
+
+def managed_home_of(arguments: argparse.Namespace, context: Context) -> ManagedInstall | None:
+    """Return what `--users` asks for, and let the context be the managed home's; None without the flag.
+
+    Raises:
+        UsageError: The flags do not fit each other, or name nobody.
+    """
+    if not arguments.users:
+        if arguments.owner or arguments.service:
+            flag = "--owner" if arguments.owner else "--service"
+            raise UsageError(f"{flag} goes with --users", hint="Name the users agents run as.")
+        return None
+    from watchkeeper.cli.install_managed import managed_install
+
+    return managed_install(arguments, context)
 
 
 def problems_left(context: Context) -> list[Problem]:

@@ -17,7 +17,10 @@ _ANCHORS = {
         "self-signed on this machine by the same user as the agent, who could re-sign what it rewrites: "
         "this shows accidents and clumsy edits, it does not exclude a careful forger"
     ),
-    "other-user": "another user of this machine holds the keys and the record",
+    "other-user": (
+        "another user of this machine than the agents' holds the keys and the record: no agent could change "
+        "them as its own user; that user, and root, still could"
+    ),
     "collector": "a collector beyond this machine holds the checkpoints",
     "object-lock": "the checkpoints lie in a store that does not allow them to be changed",
 }
@@ -55,15 +58,11 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
 
 
 def _of_ledger(context: Context) -> dict[str, Any]:
-    from watchkeeper.ledger.verify import verify
+    from watchkeeper.analysis.verdict import verify_home
 
-    places = context.settings.places
     with context.progress as progress:
-        verdict = verify(
-            places.ledger,
-            places.keys,
-            heartbeat_seconds=context.settings["daemon.heartbeat_seconds"],
-            progress=lambda entries: progress(entries, 0, "entries checked"),
+        verdict = verify_home(
+            context.settings, progress=lambda entries: progress(entries, 0, "entries checked")
         )
     return verdict.to_json()
 

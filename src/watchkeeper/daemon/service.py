@@ -1,4 +1,7 @@
-"""Starts the daemon at login: by a systemd user unit, or by a launchd agent on macOS."""
+"""Starts the daemon at login: by a systemd user unit, or by a launchd agent on macOS.
+
+The daemon of a managed home starts with the machine, by a systemd unit of the system.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,7 @@ from watchkeeper.errors import DaemonError
 from watchkeeper.settings import Settings
 
 UNIT = "watchkeeper.service"
+SYSTEM_UNITS = Path("/etc/systemd/system")
 AGENT = "dev.watchkeeper.daemon"
 MANAGER_SECONDS = 30
 SEEN_BY_MANAGER = ("HOME", "PATH", "XDG_RUNTIME_DIR", "XDG_CONFIG_HOME", "DBUS_SESSION_BUS_ADDRESS", "LANG")
@@ -53,6 +57,31 @@ def install_service(settings: Settings, *, dry_run: bool = False) -> ServiceChan
         )
     if dry_run:
         return ServiceChange(path, text, commands, False)
+    return _install(path, text, commands, settings)
+
+
+def install_system_service(
+    settings: Settings, owner: tuple[int, int], *, folder: Path = SYSTEM_UNITS
+) -> ServiceChange:
+    """Write the system's unit for a managed home and enable it, to be started now and with the machine.
+
+    Args:
+        settings: The managed home.
+        owner: User and group id that the daemon runs as.
+        folder: Where the system's units are.
+
+    Raises:
+        DaemonError: The file cannot be written, or this platform has no systemd.
+    """
+    if sys.platform == "darwin":
+        raise DaemonError("a managed home has a service only with systemd", hint="Run wk up as its owner.")
+    commands = (("systemctl", "daemon-reload"), ("systemctl", "enable", "--now", UNIT))
+    return _install(folder / UNIT, system_unit_text(settings, owner), commands, settings)
+
+
+def _install(
+    path: Path, text: str, commands: tuple[tuple[str, ...], ...], settings: Settings
+) -> ServiceChange:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         fresh = path.with_name(f".{path.name}.{os.getpid()}")
@@ -143,6 +172,45 @@ def unit_text(settings: Settings) -> str:
         "",
         "[Install]",
         "WantedBy=default.target",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def system_unit_text(settings: Settings, owner: tuple[int, int]) -> str:
+    """Return the systemd unit of the system for a managed home, whose daemon runs as ``owner``.
+
+    It may write below its home and nowhere else. Names of settings in the installing shell play no part: what
+    is to differ belongs into the home's ``config.toml``.
+    """
+    source = safe_environment({}).get("PYTHONPATH")
+    variables = {"HOME": str(settings.places.home)} | ({"PYTHONPATH": source} if source else {})
+    lines = [
+        "[Unit]",
+        "Description=Watchkeeper, the flight recorder for coding agents (managed)",
+        "StartLimitIntervalSec=60",
+        "StartLimitBurst=5",
+        "",
+        "[Service]",
+        "Type=exec",
+        f"ExecStart={' '.join(_quote(word) for word in _command(settings))}",
+        *(f"Environment={_quote(f'{name}={value}')}" for name, value in variables.items()),
+        f"User={owner[0]}",
+        f"Group={owner[1]}",
+        "Restart=on-failure",
+        "RestartSec=2",
+        "# The supervisor stops its parts in order; only what is left then is killed.",
+        "KillMode=mixed",
+        "TimeoutStopSec=20",
+        "UMask=0077",
+        "NoNewPrivileges=yes",
+        "CapabilityBoundingSet=",
+        "ProtectSystem=strict",
+        f"ReadWritePaths={_quote(str(settings.places.home))}",
+        "PrivateTmp=yes",
+        "RestrictAddressFamilies=AF_UNIX AF_INET",
+        "",
+        "[Install]",
+        "WantedBy=multi-user.target",
     ]
     return "\n".join(lines) + "\n"
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Literal
 
@@ -37,22 +37,26 @@ def reach(directory: Path, keys_directory: Path, agent_uid: int) -> list[str]:
     return ways
 
 
-def evidence(directory: Path, keys_directory: Path, agent_uid: int | None = None) -> tuple[Anchor, str]:
+def evidence(
+    directory: Path, keys_directory: Path, agent_uid: int | Collection[int] | None = None
+) -> tuple[Anchor, str]:
     """Return the anchor that can be shown, and why it is no better.
 
     Args:
         directory: The ledger's folder.
         keys_directory: The folder of its keys.
-        agent_uid: The user the agent runs as; without it the user of this process.
+        agent_uid: The user the agent runs as, or all such users; without any the user of this process.
     """
-    uid = os.getuid() if agent_uid is None else agent_uid
+    agents = [agent_uid] if isinstance(agent_uid, int) else sorted(agent_uid or ())
     try:
-        ways = reach(directory, keys_directory, uid)
+        for uid in agents or [os.getuid()]:
+            ways = reach(directory, keys_directory, uid)
+            if ways:
+                return "none", ways[0]
     except OSError as error:
         return "none", f"ledger and keys cannot be examined: {error}"
-    if ways:
-        return "none", ways[0]
-    return "other-user", f"user {uid} can neither write the ledger nor read or write its keys"
+    names = ", ".join(map(str, agents or [os.getuid()]))
+    return "other-user", f"of user {names} none can write the ledger, or read or write its keys"
 
 
 def _ancestors(*folders: Path) -> Iterable[Path]:

@@ -8,7 +8,7 @@ tampering.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -86,7 +86,8 @@ def verify(
     keys_directory: Path,
     *,
     heartbeat_seconds: int = 300,
-    agent_uid: int | None = None,
+    agent_uid: int | Collection[int] | None = None,
+    author: Callable[[StoredEntry], int | None] | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Verdict:
     """Check every byte of a ledger against its signatures. Nothing is changed; no lock is needed.
@@ -95,12 +96,15 @@ def verify(
         directory: The ledger's folder.
         keys_directory: The folder with the public keys and the newest head.
         heartbeat_seconds: How often the recorder writes a heartbeat; twice that without one is a finding.
-        agent_uid: The user whom the record is about; without it the user of this process.
+        agent_uid: The user whom the record is about, or all such users; without any the user of this process.
+        author: Tells the user id of the agent that an entry came from, so that who is on record counts too.
         progress: Is told the number of entries checked so far, now and then.
     """
-    check = _Check(directory, keys_directory, EntryWatch(heartbeat_seconds), progress)
+    watch = EntryWatch(heartbeat_seconds, author)
+    check = _Check(directory, keys_directory, watch, progress)
     check.run()
-    anchor, why = evidence(directory, keys_directory, agent_uid)
+    known = {agent_uid} if isinstance(agent_uid, int) else set(agent_uid or ())
+    anchor, why = evidence(directory, keys_directory, known | watch.authors)
     if anchor == "none":
         check.note(
             "the record is signed by itself only", f"{why}: that user could sign a changed record anew"

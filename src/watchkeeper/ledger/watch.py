@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,9 +32,14 @@ class EntryWatch:
 
     Args:
         heartbeat_seconds: How often the recorder writes a heartbeat.
+        author: Tells the user id of the agent that an entry came from, or None for one that came from none.
     """
 
-    def __init__(self, heartbeat_seconds: int) -> None:
+    def __init__(
+        self, heartbeat_seconds: int, author: Callable[[StoredEntry], int | None] | None = None
+    ) -> None:
+        self.authors: set[int] = set()
+        self._author = author
         self.findings: list[Finding] = []
         self.erased: set[int] = set()
         self.tombstoned: set[int] = set()
@@ -46,6 +52,8 @@ class EntryWatch:
         """Take note of an entry."""
         if entry.erased:
             self.erased.add(entry.seq)
+        elif self._author is not None and (uid := self._author(entry)) is not None:
+            self.authors.add(uid)
         if entry.kind in ALIVE:
             self._pulse(entry)
         elif entry.kind == "stop":

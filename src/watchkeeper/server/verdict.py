@@ -43,9 +43,9 @@ async def verify_home(settings: Settings) -> Verdict:
 
 
 def _verify(settings: Settings) -> Verdict:
-    from watchkeeper.ledger.verify import verify  # with its cryptography, only where somebody asks
+    # With its cryptography, only where somebody asks.
+    from watchkeeper.analysis import verdict as analysis
 
     with _one_at_a_time:
-        places = settings.places
-        verdict = verify(places.ledger, places.keys, heartbeat_seconds=settings["daemon.heartbeat_seconds"])
+        verdict = analysis.verify_home(settings)
     return msgspec.convert(dataclasses.asdict(verdict), Verdict)
