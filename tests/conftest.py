@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
+import random
 import shutil
 import socket
 import subprocess
@@ -209,10 +211,15 @@ def real_client() -> Path:
 
 
 def free_port() -> int:
-    """Return a port on 127.0.0.1 that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Return a port on 127.0.0.1 that was free a moment ago.
+
+    It lies below the range that the kernel hands to outgoing connections, so that none of those takes it meanwhile.
+    """
+    while True:
+        port = random.randint(12_000, 31_000)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def _client_binary(folder: Path) -> Path | None:
