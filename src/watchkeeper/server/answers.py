@@ -18,6 +18,7 @@ from watchkeeper.queries.status import counts
 from watchkeeper.queries.timeline import timeline
 from watchkeeper.server.readers import Readers
 from watchkeeper.server.recorder_link import RecorderLink, accepts
+from watchkeeper.server.slimming import LONG_ANSWER, Slimming
 from watchkeeper.server.watched import WatchedTimelines
 from watchkeeper.settings import Places
 from watchkeeper.store.sqlite.reading import Reader
@@ -53,6 +54,7 @@ class Answers:
         # Of its own, so that a slow question does not delay what browsers watch.
         self._live_readers = Readers(places, 1, "live")
         self._watched = WatchedTimelines()
+        self._slimming = Slimming()
 
     def close(self) -> None:
         """Close the connections to the store."""
@@ -141,6 +143,8 @@ class Answers:
     async def watch(self, session_id: str) -> None:
         """Take note of a session's timeline as it is now; `changed_items` tells what differs from then on."""
         await self._live_readers.run(lambda reader: self._watched.start(reader, session_id))
+        # The whole timeline has been read.
+        self._slimming.answered(LONG_ANSWER)
 
     async def unwatch(self, session_id: str) -> None:
         """Forget a session that nobody watches any more."""
@@ -158,9 +162,11 @@ class Answers:
         return await self._live_readers.run(query)
 
     async def _encoded(self, kind: type[msgspec.Struct], query: Callable[[Reader], dict[str, Any]]) -> bytes:
-        return await self._readers.run(
+        answer = await self._readers.run(
             lambda reader: msgspec.json.encode(msgspec.convert(query(reader), kind))
         )
+        self._slimming.answered(len(answer))
+        return answer
 
     async def _status(self, readers: Readers) -> models.Status:
         try:

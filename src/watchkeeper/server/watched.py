@@ -43,7 +43,7 @@ class WatchedTimelines:
 
     Comparing whole timelines catches what no notice names: a message that a transcript brings late, a subagent that
     ends, a gap that closes, a neighbour's changed order. In a long session that takes its time, so it is done at
-    intervals and never before what a notice names has been told; between them, only that and what is recent is looked at.
+    intervals and never before what a notice names has been told; between them, only that and what is recent counts.
     """
 
     def __init__(self) -> None:

@@ -98,8 +98,9 @@ class Store:
                 raise
 
     def forget_states(self) -> None:
-        """Drop the merged states kept in memory; they are read again when needed."""
+        """Drop the merged states and pages kept in memory; they are read again when needed."""
         self._cache.clear()
+        self.connection.execute("PRAGMA shrink_memory")
 
     def merge(self, facts: Iterable[Facts]) -> Changes:
         """Merge facts and rewrite the rows that follow from them. To be called within a transaction."""
