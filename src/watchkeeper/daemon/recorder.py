@@ -42,6 +42,8 @@ log = logging.getLogger("watchkeeper.recorder")
 SWEEP_SECONDS = 2.0
 """How long a frame may wait whose doorbell was lost."""
 ROTATE_SECONDS = 10.0
+LONG_BURST = 1000
+"""Ledger entries after which memory is given back, once nothing new has come for a while."""
 LONG_IMPORT = 4 << 20
 """Bytes of transcripts after which memory is given back."""
 RETRY_SECONDS = 1.0
@@ -66,6 +68,7 @@ class Recorder:
         self._rotated = self._beaten = time.monotonic()
         self._failure: str | None = None
         self._settled_bytes = 0
+        self._settled_seq = self._seq_before = self.recording.ledger.next_seq
 
     def _new_follower(self) -> SpoolFollower:
         places = self.settings.places
@@ -120,8 +123,18 @@ class Recorder:
         done = self.intake.progress.bytes_done
         if done - self._settled_bytes >= LONG_IMPORT:
             self._settled_bytes = done
-            self.recording.store.forget_states()
-            release_memory()
+            self._slim()
+
+    def _settle_burst(self) -> None:
+        """Give back what many frames took, when none has come since the last time."""
+        before, self._seq_before = self._seq_before, self.recording.ledger.next_seq
+        if self._seq_before == before and before - self._settled_seq >= LONG_BURST:
+            self._slim()
+
+    def _slim(self) -> None:
+        self._settled_seq = self.recording.ledger.next_seq
+        self.recording.store.forget_states()
+        release_memory()
 
     def drain(self) -> None:
         """Record every frame that is whole, before the process ends."""
@@ -152,6 +165,7 @@ class Recorder:
             self._follower.rotate()
             self.recording.forget_segments(self._follower.release(self.recording.spool_positions()))
             self.recording.ledger.checkpoint()
+            self._settle_burst()
         if now - self._beaten >= self.settings["daemon.heartbeat_seconds"]:
             self._beaten = now
             self._note(envelopes.HEARTBEAT, process_facts())
