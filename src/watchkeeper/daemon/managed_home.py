@@ -28,6 +28,7 @@ from watchkeeper.managed import (
     user_name,
 )
 from watchkeeper.settings import Places
+from watchkeeper.spool.segments import list_names
 
 FOLDERS = ("bin", "spool", "ledger", "archive", "keys", "run")
 DEFAULT_OWNER = "watchkeeper"
@@ -200,7 +201,7 @@ def _folder(name: str | Path, at: int | None, owner: tuple[int, int], mode: int)
                 why=f"it must be {user_name(owner[0])}'s",
                 place=str(name),
             )
-        if found.st_uid != owner[0] and at is not None and name != "bin" and any(os.scandir(folder)):
+        if found.st_uid != owner[0] and at is not None and name != "bin" and list_names(folder):
             raise ConfigError(
                 "the folder holds what root has written",
                 hint=f"Give the whole home to {user_name(owner[0])} first: chown -R.",
@@ -218,7 +219,7 @@ def _folder(name: str | Path, at: int | None, owner: tuple[int, int], mode: int)
 def _prepare_spools(spool: int, owner: tuple[int, int], users: Collection[int]) -> Sequence[str]:
     made = []
     for uid in sorted(users):
-        known = str(uid) in os.listdir(spool)
+        known = str(uid) in list_names(spool)
         if not known and os.geteuid() != 0:
             raise DaemonError(
                 f"only root can make a spool folder for {user_name(uid)}", hint="Run it as root."
@@ -230,10 +231,10 @@ def _prepare_spools(spool: int, owner: tuple[int, int], users: Collection[int]) 
 
 def _close_files(home: int) -> None:
     """Close the files of a home that was its owner's alone: from now on others may pass through it."""
-    for entry in os.scandir(home):
-        status = entry.stat(follow_symlinks=False)
-        if stat.S_ISREG(status.st_mode) and status.st_mode & 0o077 and entry.name != MARK:
-            file = os.open(entry.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=home)
+    for name in list_names(home):
+        status = os.stat(name, dir_fd=home, follow_symlinks=False)
+        if stat.S_ISREG(status.st_mode) and status.st_mode & 0o077 and name != MARK:
+            file = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=home)
             os.fchmod(file, 0o600)
             os.close(file)
 
