@@ -33,7 +33,13 @@ class WatchkeeperError(Exception):
 
     def to_json(self) -> dict[str, dict[str, str]]:
         """Return the one JSON error shape that commands and the HTTP API share."""
-        fields = {"code": self.code, "what": self.what, "why": self.why, "hint": self.hint, "place": self.place}
+        fields = {
+            "code": self.code,
+            "what": self.what,
+            "why": self.why,
+            "hint": self.hint,
+            "place": self.place,
+        }
         return {"error": {name: value for name, value in fields.items() if value}}
 
 

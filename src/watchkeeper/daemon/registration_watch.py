@@ -38,9 +38,7 @@ class RegistrationWatch:
         for config_dir in self._settings.claude_config_dirs:
             locations = Locations(config_dir)
             files = watched_files(locations, self._projects())
-            report = inspect(
-                self._settings.places.home, locations, environment=self._settings.environment
-            )
+            report = inspect(self._settings.places.home, locations, environment=self._settings.environment)
             self.installed = report.installed
             for file, digest in registration_digests(files).items():
                 self._compare(file, digest, report)
@@ -58,7 +56,9 @@ class RegistrationWatch:
         }
         self._recording.note(envelopes.REGISTRATION, body, source=f"registration:{file}")
         if known is not None:
-            self._recording.note(envelopes.FINDING, _finding(file, report), source=f"registration:{file}:{digest[:16]}")
+            self._recording.note(
+                envelopes.FINDING, _finding(file, report), source=f"registration:{file}:{digest[:16]}"
+            )
             log.info("the hook registration in %s has changed", file)
 
     def _projects(self) -> list[Path]:
