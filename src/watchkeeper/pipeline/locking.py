@@ -10,7 +10,9 @@ from watchkeeper.errors import LockedError
 
 
 class WriterLock:
-    """An advisory lock on a file, released by the kernel when its holder dies.
+    """An advisory lock on a file and on the home two folders above it, released by the kernel when its holder dies.
+
+    The file alone would not do: whoever removes it, or its folder, would let a second writer in.
 
     Raises:
         LockedError: Another process holds it.
@@ -18,11 +20,14 @@ class WriterLock:
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        home = os.open(path.parent.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._descriptors = (file, home)
         try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            for descriptor in self._descriptors:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            os.close(self._descriptor)
+            self.release()
             raise LockedError(
                 "another process is recording",
                 hint="Wait for it, or ask the daemon: it answers every command.",
@@ -31,4 +36,5 @@ class WriterLock:
 
     def release(self) -> None:
         """Let the next writer in."""
-        os.close(self._descriptor)
+        for descriptor in self._descriptors:
+            os.close(descriptor)
