@@ -23,7 +23,8 @@ def coverage(reader: Reader, session_id: str | None = None, now_ms: int | None =
     now = int(time.time() * 1000) if now_ms is None else now_ms
     sessions = _sessions(reader, session_id)
     figures = _figures(reader, session_id, now)
-    gaps = [gap for session in sessions for gap in _gaps_of(reader, session, now)]
+    first_hook = first_hook_ever(reader)
+    gaps = [gap for session in sessions for gap in _gaps_of(reader, session, now, first_hook)]
     calls = figures["calls"] or 0
     hooked = any(session["hook_first_at"] is not None for session in sessions)
     written = any(session["transcript_first_at"] is not None for session in sessions)
@@ -70,8 +71,9 @@ def _figures(reader: Reader, session_id: str | None, now: int) -> dict[str, Any]
     return found
 
 
-def _gaps_of(reader: Reader, session: dict[str, Any], now: int) -> list[dict[str, Any]]:
-    first_hook = first_hook_ever(reader)
+def _gaps_of(
+    reader: Reader, session: dict[str, Any], now: int, first_hook: int | None
+) -> list[dict[str, Any]]:
     kind = session_gap(session, first_hook)
     if kind is not None:
         return [_gap(session, kind, ["hook"], None)] if session["tool_calls"] else []
