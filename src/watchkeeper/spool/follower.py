@@ -46,8 +46,9 @@ _SEAL_SECONDS = 0.5
 _LEAST_CHUNK = 1 << 16
 _LONGEST_FOREIGN = 384 << 20
 """Bytes; a hook writes 256 MiB of payload at most. A file with a hole could be read for days."""
-_MOST_FOREIGN = 256
-"""Segments of another user that are open at once, so that descriptors are left for the others."""
+_MOST_FOREIGN = 384
+_LEAST_FOREIGN = 4
+"""Segments of other users that are open at once, in equal shares, so that descriptors are left for everybody."""
 
 
 class FrameAt(NamedTuple):
@@ -217,9 +218,11 @@ class SpoolFollower:
         with ExitStack() as opened:
             segments: list[_Segment] = []
             ids: set[bytes] = set()
-            for folder in self._folders(opened, found):
+            folders = list(self._folders(opened, found))
+            share = max(_LEAST_FOREIGN, _MOST_FOREIGN // max(1, sum(folder.foreign for folder in folders)))
+            for folder in folders:
                 names = [name for name in list_names(folder.descriptor) if name.endswith(".wks")]
-                for name in names[: _MOST_FOREIGN if folder.foreign else None]:
+                for name in names[: share if folder.foreign else None]:
                     segment = self._open(folder, name, opened, found)
                     if segment is not None and segment.id in ids:
                         self._refuse(folder, name, "another file has this segment's id", found)
