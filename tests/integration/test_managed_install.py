@@ -16,7 +16,7 @@ import pytest
 from harness_managed import AGENT, DAEMON, STRANGER, as_user, managed_home, require_other_users
 
 from watchkeeper.daemon import managed_home as making
-from watchkeeper.daemon.service import install_system_service, system_unit_text
+from watchkeeper.daemon.service import install_system_service, remove_system_service, system_unit_text
 from watchkeeper.errors import ConfigError, DaemonError, UsageError, WatchkeeperError
 from watchkeeper.managed import read_managed
 from watchkeeper.settings import Places, Settings
@@ -86,6 +86,14 @@ def test_who_is_no_longer_listed_is_named(places: Places) -> None:
     (said,) = making.prepare_managed_home(places, OWNER, [AGENT])
     assert f"no longer listed: user {STRANGER}" in said
     assert str(places.spool / str(STRANGER)) in said
+
+
+@needs_root
+def test_a_folder_above_that_hides_the_home_is_named(places: Places) -> None:
+    """No hook would get through it, and nobody would notice."""
+    places.home.parent.chmod(0o700)
+    said = making.prepare_managed_home(places, OWNER, [AGENT])
+    assert any(f"may not pass through {places.home.parent}" in line for line in said)
 
 
 @pytest.mark.parametrize(
@@ -259,7 +267,7 @@ def test_a_folder_above_that_the_agent_owns_is_no_anchor() -> None:
     assert any("can replace what is in it" in finding["why"] for finding in verdict["findings"])
 
 
-def test_the_systems_unit_is_one_that_systemd_accepts(places: Places, tmp_path: Path) -> None:
+def test_the_systems_unit_is_written_and_removed(places: Places, tmp_path: Path) -> None:
     """It runs as the owner, writes below the home only, and starts with the machine."""
     settings = Settings(places.home, {"PATH": str(tmp_path / "nothing")})
     change = install_system_service(settings, OWNER, folder=tmp_path)
@@ -267,16 +275,25 @@ def test_the_systems_unit_is_one_that_systemd_accepts(places: Places, tmp_path: 
     lines = change.path.read_text().splitlines()
     assert {f"User={DAEMON}", f"Group={DAEMON}", f"ReadWritePaths={places.home}", "UMask=0077"} <= set(lines)
     assert "WantedBy=multi-user.target" in lines
+    other = Settings(places.home.with_name("other"), settings.environment)
+    assert not remove_system_service(other, folder=tmp_path).done
+    assert remove_system_service(settings, folder=tmp_path).done
+    assert not change.path.exists()
+
+
+def test_the_systems_unit_is_one_that_systemd_accepts(places: Places, tmp_path: Path) -> None:
+    """Read by systemd itself, which finds nothing to complain about in it."""
+    path = install_system_service(Settings(places.home, {"PATH": ""}), OWNER, folder=tmp_path).path
     if shutil.which("systemd-analyze") is None:
-        pytest.skip("systemd-analyze is not installed: the unit was only read")
+        pytest.skip("systemd-analyze is not installed: nobody read the unit")
     done = subprocess.run(
-        ["systemd-analyze", "verify", "--man=no", str(change.path)],
+        ["systemd-analyze", "verify", "--man=no", str(path)],
         capture_output=True,
         text=True,
         timeout=60,
         check=False,
     )
-    ours = [line for line in done.stderr.splitlines() if change.path.name in line]
+    ours = [line for line in done.stderr.splitlines() if path.name in line]
     assert ours == []
 
 

@@ -15,7 +15,7 @@ from watchkeeper.daemon.managed_home import (
     prepare_managed_home,
     resolve_user,
 )
-from watchkeeper.daemon.service import ServiceChange, install_system_service
+from watchkeeper.daemon.service import ServiceChange, install_system_service, remove_system_service
 from watchkeeper.errors import UsageError
 from watchkeeper.managed import user_name
 from watchkeeper.settings import Settings
@@ -61,15 +61,29 @@ def managed_install(arguments: argparse.Namespace, context: Context) -> ManagedI
     """
     if arguments.scope != "managed":
         raise UsageError("--users fits only --scope managed", hint="Add --scope managed.")
+    use_managed_home(arguments, context)
     settings = context.settings
-    if os.geteuid() == 0 and not arguments.home and not settings.environment.get("WATCHKEEPER_HOME"):
-        settings = context.settings = Settings(default_managed_home(), settings.environment)
     words = [word for word in arguments.users.split(",") if word.strip()]
     users = tuple(sorted({resolve_user(word)[0] for word in words}))
     home = settings.places.home
     owner = resolve_user(arguments.owner) if arguments.owner else default_owner(home)
     check_separation(owner, users)
     return ManagedInstall(settings, owner, users, arguments.service)
+
+
+def use_managed_home(arguments: argparse.Namespace, context: Context) -> None:
+    """Let the context be root's managed home where no other home was named."""
+    environment = context.settings.environment
+    if os.geteuid() == 0 and not arguments.home and not environment.get("WATCHKEEPER_HOME"):
+        context.settings = Settings(default_managed_home(), environment)
+
+
+def remove_managed(context: Context) -> list[str]:
+    """Remove the system's service of the context's home; return what was done, or would have to be done."""
+    change = remove_system_service(context.settings)
+    if not change.done:
+        return []
+    return [f"removed {change.path}" + (f"; {change.problem}" if change.problem else "")]
 
 
 def _service_line(change: ServiceChange) -> str:

@@ -117,6 +117,11 @@ def prepare_managed_home(places: Places, owner: tuple[int, int], users: Collecti
         raise DaemonError(
             "the managed home cannot be made", why=str(error), place=str(error.filename or places.home)
         ) from error
+    done += [
+        f"the users may not pass through {parent}, so their hooks record nothing: chmod o+x {parent}"
+        for parent in places.home.parents
+        if not parent.stat().st_mode & 0o001
+    ]
     gone = sorted(set(before.users if before else ()) - set(users))
     done += [
         f"no longer listed: {user_name(uid)}; remove {places.spool / str(uid)} to stop recording"

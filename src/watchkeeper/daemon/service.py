@@ -79,6 +79,18 @@ def install_system_service(
     return _install(folder / UNIT, system_unit_text(settings, owner), commands, settings)
 
 
+def remove_system_service(settings: Settings, *, folder: Path = SYSTEM_UNITS) -> ServiceChange:
+    """Disable and stop the system's unit and remove it; nothing happens where it is none or another home's."""
+    path = folder / UNIT
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    if f"ReadWritePaths={_quote(str(settings.places.home))}" not in text.splitlines():
+        return ServiceChange(path, "", (), False)
+    before, after = (("systemctl", "disable", "--now", UNIT),), (("systemctl", "daemon-reload"),)
+    problem = _run_all(before, settings.environment)
+    path.unlink(missing_ok=True)
+    return ServiceChange(path, text, before + after, True, problem or _run_all(after, settings.environment))
+
+
 def _install(
     path: Path, text: str, commands: tuple[tuple[str, ...], ...], settings: Settings
 ) -> ServiceChange:
@@ -207,7 +219,6 @@ def system_unit_text(settings: Settings, owner: tuple[int, int]) -> str:
         "ProtectSystem=strict",
         f"ReadWritePaths={_quote(str(settings.places.home))}",
         "PrivateTmp=yes",
-        "RestrictAddressFamilies=AF_UNIX AF_INET",
         "",
         "[Install]",
         "WantedBy=multi-user.target",
