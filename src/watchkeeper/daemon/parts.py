@@ -96,12 +96,14 @@ def describe_exit(status: int) -> str:
 
 
 def safe_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return what the parts may see of an environment, so that no secret of the shell lives on."""
+    """Return the parts' environment: what they may see of another, so that no secret of the shell lives on."""
     kept = {
         name: value
         for name, value in environment.items()
         if name in PASSED_ON or name.startswith(PASSED_ON_PREFIXES)
     }
+    # The parts' threads take turns anyway; with a heap for each, freed memory would not come together and not go back.
+    kept["MALLOC_ARENA_MAX"] = "1"
     source = source_folder()
     if source is not None:
         kept["PYTHONPATH"] = str(source)
