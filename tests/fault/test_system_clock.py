@@ -71,9 +71,8 @@ def spool(settings: Settings, frames: list[bytes]) -> None:
     path.chmod(0o400)
 
 
-@pytest.mark.parametrize("boots", [1, 2])
-def test_durations_are_never_negative_and_order_is_stable(settings: Settings, boots: int) -> None:
-    """Each event an hour or two days before or after the one before it, also over a restart of the machine."""
+def jumping_frames(boots: int) -> list[bytes]:
+    """Return a session of 30 calls, each of one second, under a wall clock that jumps."""
     start = 1_790_000_000 * 1_000_000_000
     rows = events(30)
     frames = []
@@ -82,7 +81,26 @@ def test_durations_are_never_negative_and_order_is_stable(settings: Settings, bo
         monotonic = (number - len(rows) // 2 if later else 10_000 + number) * 1_000_000_000
         wall = start + number * 1_000_000_000 + JUMPS[number % len(JUMPS)] * HOUR_NS
         frames.append(frame(payload, wall, monotonic, bytes(16) if later else BOOT))
-    spool(settings, frames)
+    return frames
+
+
+@pytest.mark.xfail(
+    reason="durations are computed from the wall clock alone; the frames' monotonic times of one boot are not used",
+    strict=True,
+)
+def test_a_jumping_wall_clock_does_not_invent_durations(settings: Settings) -> None:
+    """Each call took a second by the clock that cannot jump; neither 0 s nor 37 h may be claimed for it."""
+    spool(settings, jumping_frames(1))
+    catch_up(settings)
+    answers = all_answers(settings.places)
+    durations = {value["call"]["duration_ms"] for key, value in answers.items() if key.startswith("call ")}
+    assert durations <= {1000, None}
+
+
+@pytest.mark.parametrize("boots", [1, 2])
+def test_durations_are_never_negative_and_order_is_stable(settings: Settings, boots: int) -> None:
+    """Each event an hour or two days before or after the one before it, also over a restart of the machine."""
+    spool(settings, jumping_frames(boots))
     catch_up(settings)
     before = all_answers(settings.places)
     calls = [value["call"] for key, value in before.items() if key.startswith("call ")]
@@ -90,8 +108,6 @@ def test_durations_are_never_negative_and_order_is_stable(settings: Settings, bo
     for row in calls:
         assert row["outcome"] == "ok", row
         assert row["duration_ms"] is None or row["duration_ms"] >= 0, row
-    # A clock that was set back between start and end makes the duration unknown, not zero.
-    assert {row["duration_ms"] is None for row in calls} == {True, False}
     items = before["timeline jumping"]["items"]
     keys = [(item["order"], item["key"]) for item in items]
     assert keys == sorted(keys)
