@@ -12,10 +12,8 @@ from watchkeeper.events.entities import SEEN_HOOK_FAILURE, SEEN_HOOK_POST, SEEN_
 from watchkeeper.events.gaps import call_gap
 from watchkeeper.store.sqlite.reading import Reader
 
-_SUSPECT = (
-    f"((c.seen & {SEEN_HOOK_PRE}) = 0 OR (c.seen & {SEEN_HOOK_POST | SEEN_HOOK_FAILURE}) = 0"
-    f" OR (c.seen & {SEEN_TRANSCRIPT}) = 0 OR c.background = 1)"
-)
+_SUSPECT = f"(c.seen & {SEEN_HOOK_PRE}) = 0 OR (c.seen & {SEEN_HOOK_POST | SEEN_HOOK_FAILURE}) = 0 OR c.background = 1"
+_UNWRITTEN = f"(c.seen & {SEEN_TRANSCRIPT}) = 0"
 
 
 def first_hook_ever(reader: Reader) -> int | None:
@@ -38,8 +36,10 @@ def call_gaps(
     """Yield the calls of a hooked session with a gap: the row, the class, the missing witnesses."""
     if session["hook_first_at"] is None:
         return
+    # Where there is no transcript at all, none of its calls can be missing there.
+    suspect = _SUSPECT if session["transcript_first_at"] is None else f"{_SUSPECT} OR {_UNWRITTEN}"
     rows = reader.rows(
-        f"SELECT c.* FROM calls c WHERE c.session_id = ? AND {_SUSPECT} ORDER BY c.started_at, c.tool_use_id",
+        f"SELECT c.* FROM calls c WHERE c.session_id = ? AND ({suspect}) ORDER BY c.started_at, c.tool_use_id",
         (session["session_id"],),
     )
     for row in rows:
