@@ -11,11 +11,20 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from harness_managed import AGENT, DAEMON, STRANGER, as_user, managed_home, require_other_users
+from harness_managed import (
+    AGENT,
+    DAEMON,
+    STRANGER,
+    as_user,
+    environment_below,
+    managed_home,
+    require_other_users,
+)
 
 from watchkeeper.daemon.decisions import Answer, Verdict
 from watchkeeper.settings import Places
-from watchkeeper.spool.frames import decode_frames
+from watchkeeper.spool.frames import Frame, FrameKind, decode_frames, encode_frame
+from watchkeeper.spool.segments import segment_name
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can start processes of other users")
 
@@ -107,14 +116,12 @@ def test_nothing_is_lost_or_doubled_while_hooks_write_and_the_daemon_renames_and
 ) -> None:
     """Forty rounds of hooks in four threads against a follower that rotates and removes all the time."""
     command = [sys.executable, "-c", UNTIL_TOLD, str(places.spool), "1"]
-    environment = {"PYTHONPATH": os.environ.get("PYTHONPATH", ""), "PATH": os.environ["PATH"]}
-    environment["PYTHONPATH"] = str(Path(__file__).resolve().parents[2] / "src")
     with subprocess.Popen(
         command,
         user=DAEMON,
         group=DAEMON,
         extra_groups=[],
-        env=environment,
+        env=environment_below(places.home),
         cwd="/",
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -142,6 +149,77 @@ def test_nothing_is_lost_or_doubled_while_hooks_write_and_the_daemon_renames_and
     assert [path for path in places.spool.rglob("*.wks") if path.name != "current.wks"] == []
 
 
+LATE = """
+import fcntl, os, sys
+file = os.open("current.wks", os.O_RDWR | os.O_APPEND)
+fcntl.flock(file, fcntl.LOCK_EX)
+print("locked", flush=True)
+sys.stdin.readline()
+os.write(file, bytes.fromhex(sys.argv[1]))
+fcntl.flock(file, fcntl.LOCK_UN)
+print("written", flush=True)
+"""
+AROUND_A_LATE_WRITER = (
+    FOLLOW
+    + """
+import os
+def names():
+    return sorted(os.listdir(os.path.join(sys.argv[1], "64002")))
+turn(force=False); payloads.clear()
+os.rename(os.path.join(sys.argv[1], "64002", "current.wks"), os.path.join(sys.argv[1], "64002", sys.argv[3]))
+turn(force=False)
+print(json.dumps(names()), flush=True)
+sys.stdin.readline()
+turn(force=False)
+turn(force=False)
+print(json.dumps([names(), payloads]), flush=True)
+"""
+)
+
+
+def test_a_segment_stays_while_a_writer_that_came_late_has_its_lock(places: Places) -> None:
+    """It waited for the lock of a segment that was renamed meanwhile; what it writes is taken in first."""
+    hook(places, b"early")
+    folder = places.spool / str(AGENT)
+    header = (folder / "current.wks").read_bytes()[:32]
+    name = segment_name(int.from_bytes(header[8:16], "little"), header[16:32])
+    late = encode_frame(Frame(FrameKind.EVENT, 0, 1, 1, bytes(16), AGENT, 1, 1, {}, b"late")).hex()
+    follower_words = [sys.executable, "-c", AROUND_A_LATE_WRITER, str(places.spool), "1000000", name]
+    with (
+        started_as(AGENT, [sys.executable, "-c", LATE, late], folder) as writer,
+        started_as(DAEMON, follower_words, Path("/")) as follower,
+    ):
+        assert reply(writer) == "locked"
+        assert json.loads(reply(follower)) == [name]
+        assert reply(writer, b"write\n") == "written"
+        left, payloads = json.loads(reply(follower, b"go on\n"))
+    assert left == []
+    assert payloads == [[AGENT, "late"]]
+
+
+def started_as(uid: int, command: list[str], folder: Path) -> subprocess.Popen[bytes]:
+    """Start a process of a user that is talked to."""
+    return subprocess.Popen(
+        command,
+        user=uid,
+        group=uid,
+        extra_groups=[],
+        env=environment_below(Path("/nonexistent")),
+        cwd=folder,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+
+
+def reply(process: subprocess.Popen[bytes], words: bytes = b"") -> str:
+    """Say something to a process and return its next line."""
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write(words)
+    process.stdin.flush()
+    return process.stdout.readline().decode().strip()
+
+
 def test_a_payload_beyond_memory_reaches_the_daemon(places: Places) -> None:
     """A segment of its own, closed by the hook before anybody may read it."""
     payload = b"x" * 3_000_000
@@ -156,6 +234,8 @@ def test_a_payload_beyond_memory_reaches_the_daemon(places: Places) -> None:
     [
         "os.chmod('.', 0o500)",
         "os.chmod('.', 0o0)",
+        "open('private-0000000000000001-" + "2" * 32 + ".wks', 'w').close(); os.chmod('.', 0o550)",
+        "open('current.wks', 'w').write('x' * 64); os.chmod('.', 0o550)",
         "os.mkfifo('private-0000000000000001-" + "0" * 32 + ".wks')",
         "os.symlink('/etc/passwd', 'current.wks')",
         "os.symlink('/', '0000000000000001-" + "1" * 32 + ".wks')",

@@ -26,20 +26,24 @@ DAEMON, AGENT, STRANGER = 64001, 64002, 64003
 """User ids that no system gives to anybody."""
 
 
-def as_user(
-    uid: int, command: Sequence[str], *, home: Path, payload: bytes = b""
-) -> subprocess.CompletedProcess[bytes]:
-    """Run a command as a user that has a group of its own and no other."""
-    environment = {
+def environment_below(home: Path) -> dict[str, str]:
+    """Return an environment for a user whose home it is."""
+    return {
         "HOME": str(home),
         "PATH": os.environ["PATH"],
         "PYTHONPATH": str(Path(watchkeeper.__file__).parents[1]),
         "CLAUDE_CONFIG_DIR": str(home / ".claude"),
     }
+
+
+def as_user(
+    uid: int, command: Sequence[str], *, home: Path, payload: bytes = b""
+) -> subprocess.CompletedProcess[bytes]:
+    """Run a command as a user that has a group of its own and no other."""
     return subprocess.run(
         list(command),
         input=payload,
-        env=environment,
+        env=environment_below(home),
         cwd="/",
         user=uid,
         group=uid,
