@@ -44,11 +44,13 @@ def call_duration(call: Row) -> tuple[int | None, str | None]:
     """Return the duration in milliseconds and its basis: ``reported``, ``computed``, or neither.
 
     A transcript's two times include the wait for a permission and for the API, so only hook times are subtracted.
+    Where the clock was set back in between, they say nothing.
     """
     if call["duration_ms"] is not None:
         return call["duration_ms"], "reported"
-    if call["pre_at"] is not None and call["post_at"] is not None:
-        return max(0, call["post_at"] - call["pre_at"]), "computed"
+    start, end = call["pre_at"], call["post_at"]
+    if start is not None and end is not None and end >= start:
+        return end - start, "computed"
     return None, None
 
 
