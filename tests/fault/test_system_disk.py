@@ -13,9 +13,14 @@ import pytest
 from faulty_system import fill, is_synced, mount_small, recorded_calls, recorder_pid
 from harness_system import all_answers, fire, numbered_event, wk, wk_json
 
+from watchkeeper.client.recorder import RecorderClient
 from watchkeeper.daemon import control
+from watchkeeper.errors import DaemonError
+from watchkeeper.pipeline.catch_up import drain_spool
+from watchkeeper.pipeline.recording import Recording
 from watchkeeper.settings import Places, Settings
 from watchkeeper.spool.frames import SEGMENT_HEADER, FrameKind, decode_frames
+from watchkeeper.store.sqlite.writing import StoreWriteError
 
 pytestmark = pytest.mark.fault
 Wait = Callable[[Callable[[], object]], None]
@@ -51,9 +56,6 @@ def numbered_id(payload: bytes) -> str:
 
 def held_up(places: Places) -> str | None:
     """Return what the recorder says keeps it from recording."""
-    from watchkeeper.client.recorder import RecorderClient
-    from watchkeeper.errors import DaemonError
-
     try:
         return RecorderClient(places).status().get("held_up")
     except DaemonError:
@@ -139,3 +141,26 @@ def test_a_disk_that_is_full_at_start_is_survived(
     assert expected <= set(recorded)
     assert set(recorded.values()) == {1}
     _check_record(small_home, recorded)
+
+
+def test_an_index_without_room_is_caught_up_with_the_ledger(settings: Settings, packaged_hook: Path) -> None:
+    """The ledger took events and the index could not: they are not recorded again, and then are in both."""
+    places = settings.places
+    places.spool.mkdir(parents=True, mode=0o700)
+    for number in range(40):
+        fire(packaged_hook, places.home, numbered_event(number, "one"))
+    expected = {f"toolu_one_{number:05d}" for number in range(40)}
+    with Recording(settings) as recording:
+        database = recording.store.connection
+        unlimited = database.pragma("max_page_count")
+        database.pragma("max_page_count", database.pragma("page_count"))
+        with pytest.raises(StoreWriteError, match="full"):
+            drain_spool(recording, settings)
+        with pytest.raises(StoreWriteError):
+            recording.note("note", {"what": "while there is no room"})
+        database.pragma("max_page_count", unlimited)
+        drain_spool(recording, settings)
+        assert recording.recoveries == 1
+    recorded = recorded_calls(places)
+    assert (set(recorded), set(recorded.values())) == (expected, {1})
+    _check_record(settings, recorded)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from faulty_system import is_synced, parts_of, recorded_calls, recorder_pid
+from faulty_system import is_gone, is_synced, parts_of, recorded_calls, recorder_pid
 from harness_system import all_answers, fire, numbered_event, wk, wk_json
 
 from watchkeeper.daemon import control
@@ -59,9 +59,10 @@ def test_killed_twenty_times_under_load(running_daemon: Any, packaged_hook: Path
                 with contextlib.suppress(KeyError, ProcessLookupError):
                     os.kill(parts_of(supervisor)["decider"], signal.SIGKILL)
             if round_number % 4 == 3:
+                parts = parts_of(supervisor)
                 os.kill(supervisor, signal.SIGKILL)
                 # A new supervisor also forgets how often its recorder died, and does not wait so long.
-                eventually(lambda: control.status(settings).supervisor is None)
+                eventually(lambda pids=(supervisor, *parts.values()): all(map(is_gone, pids)))
                 control.ensure_running(settings, wait_seconds=60)
             wait(writing)
             assert [future.exception() for future in writing] == [None] * WRITERS

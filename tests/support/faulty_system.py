@@ -47,6 +47,14 @@ def parts_of(supervisor: int) -> dict[str, int]:
     return found
 
 
+def is_gone(pid: int) -> bool:
+    """Return whether no process has the id, or only its remains."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+
+
 def recorded_calls(places: Places) -> Counter[str]:
     """Return how often the ledger holds an event of each call; no observation may be there twice."""
     twice = {source: times for source, times in ledger_sources(places).items() if times > 1}
