@@ -4,56 +4,30 @@ Budgets at the median, for an 8 KB payload: record at most 0.6, decide at most 1
 
     python bench/hook.py [--rounds 300] [--json FILE] [--decider COMMAND] [--check]
 
-``--decider`` names a command that serves ``HOME/run/watchkeeper.sock``; ``{home}`` in it becomes the home.
-Without it a minimal asyncio server in a process of its own answers. ``--check`` exits 1 when a budget is
-missed.
+The real decider answers, unless ``--decider`` names a command that serves ``HOME/run/watchkeeper.sock``
+(``{home}`` in it becomes the home). ``--check`` exits 1 when a budget is missed.
 """
 
 from __future__ import annotations
 
 import argparse
-import asyncio
 import importlib.util
 import json
+import os
 import shlex
 import socket
 import statistics
-import struct
 import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from watchkeeper.daemon.parts import python_command, safe_environment
+
 ROOT = Path(__file__).resolve().parents[1]
 BUDGETS = {"record": 0.6, "decide": 1.2}
-ANSWER = b'{"hookSpecificOutput":{"hookEventName":"PreToolUse","permissionDecision":"allow"}}'
-
-
-class Decider(asyncio.Protocol):
-    """The least a decider can do: take the whole request, allow."""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
-        self.received = bytearray()
-
-    def data_received(self, data: bytes) -> None:
-        self.received += data
-        if len(self.received) < 16:
-            return
-        (length,) = struct.unpack_from("<I", self.received, 12)
-        if len(self.received) >= 16 + length:
-            self.transport.write(struct.pack("<4sBBBBI", b"WKA1", 1, 1, 0, 0, len(ANSWER)) + ANSWER)
-            self.transport.close()
-
-
-async def serve(path: str) -> None:
-    """Answer on a socket until killed."""
-    server = await asyncio.get_running_loop().create_unix_server(Decider, path)
-    await server.serve_forever()
 
 
 def build_module() -> ModuleType:
@@ -69,7 +43,7 @@ def build_module() -> ModuleType:
 def build(folder: Path) -> tuple[Path, Path]:
     """Compile hook and harness; return both."""
     module = build_module()
-    hook, harness = ROOT / "src/watchkeeper/_bin/watchkeeper-hook", folder / "spawn_bench"
+    hook, harness = folder / "watchkeeper-hook", folder / "spawn_bench"
     module.build_native(ROOT, hook)
     flags = ["-target", module.native_target()[0], "-O2", "-static", "-fno-pie", "-no-pie"]
     module.zig_cc([*flags, "-o", harness, ROOT / "bench/harness/spawn_bench.c"])
@@ -106,7 +80,7 @@ def measure(harness: Path, hook: Path, home: Path, rounds: int, decider: list[st
     """Run everything interleaved; return the nanoseconds of each run by name."""
     body = home / "payload.json"
     body.write_bytes(payload())
-    running = subprocess.Popen(decider)
+    running = subprocess.Popen(decider, env=safe_environment(os.environ))
     try:
         wait_for(home / "run" / "watchkeeper.sock")
         command = [str(harness), str(rounds), str(body)]
@@ -161,16 +135,12 @@ def main() -> int:
     parser.add_argument("--json", type=Path)
     parser.add_argument("--decider")
     parser.add_argument("--check", action="store_true")
-    parser.add_argument("--serve", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.serve:
-        asyncio.run(serve(options.serve))
-        return 0
     with tempfile.TemporaryDirectory() as scratch:
         home = Path(scratch) / "home"
         for folder in (home, home / "spool", home / "run"):
             folder.mkdir(mode=0o700)
-        own = [sys.executable, __file__, "--serve", str(home / "run" / "watchkeeper.sock")]
+        own = python_command("watchkeeper.daemon.decider", ["--home", str(home)])
         given = shlex.split(options.decider.replace("{home}", str(home))) if options.decider else own
         hook, harness = build(Path(scratch))
         rows = summary(measure(harness, hook, home, options.rounds, given))
