@@ -70,6 +70,10 @@ def test_the_clients_own_duration_beats_the_difference_of_two_events() -> None:
 def test_a_clock_that_was_set_back_makes_a_duration_unknown_and_never_negative() -> None:
     jumped = call(pre_at=5_000, post_at=1_000)
     assert call_duration(jumped) == (None, None)
+    counted = call(pre_at=5_000, post_at=1_000, pre_clock=["b", 100], post_clock=["b", 350])
+    assert call_duration(counted) == (250, "computed")
+    restarted = call(pre_at=5_000, post_at=9_000, pre_clock=["b", 100], post_clock=["c", 350])
+    assert call_duration(restarted) == (None, None)
     start, end = call_times(jumped)
     assert start is not None
     assert end is not None

@@ -43,11 +43,15 @@ def call_times(call: Row) -> tuple[int | None, int | None]:
 def call_duration(call: Row) -> tuple[int | None, str | None]:
     """Return the duration in milliseconds and its basis: ``reported``, ``computed``, or neither.
 
-    A transcript's two times include the wait for a permission and for the API, so only hook times are subtracted.
-    Where the clock was set back in between, they say nothing.
+    A transcript's two times include the wait for a permission and for the API, so only hook times are subtracted:
+    those of the clock that counts from the machine's start, since the wall clock may be set in between.
     """
     if call["duration_ms"] is not None:
         return call["duration_ms"], "reported"
+    started, ended = call["pre_clock"], call["post_clock"]
+    if started is not None and ended is not None:
+        same_boot = started[0] == ended[0] and ended[1] >= started[1]
+        return (ended[1] - started[1], "computed") if same_boot else (None, None)
     start, end = call["pre_at"], call["post_at"]
     if start is not None and end is not None and end >= start:
         return end - start, "computed"

@@ -106,6 +106,10 @@ CALL: dict[str, Field] = {
     "pre_at": Field("min", "ms", "PreToolUse."),
     "post_at": Field("min", "ms", "PostToolUse or PostToolUseFailure."),
     "batch_at": Field("min", "ms", "PostToolBatch."),
+    "pre_clock": Field(
+        "least", "[boot, ms]", "PreToolUse by the clock that counts from the machine's start."
+    ),
+    "post_clock": Field("least", "[boot, ms]", "The result event by the same clock."),
     "asked_at": Field("min", "ms", "The model asked (transcript)."),
     "answered_at": Field("min", "ms", "The model got the result (transcript)."),
     "duration_ms": Field("least", "ms", "Duration as the client reports it."),

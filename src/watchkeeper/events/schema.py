@@ -63,6 +63,9 @@ def _form(field: Field) -> dict[str, Any]:
     if field.unit == "ref":
         items = [{"type": "string"}, {"type": "array"}, {"type": "integer"}]
         return {"type": "array", "prefixItems": items, "items": False}
+    if field.unit == "[boot, ms]":
+        items = [{"type": "string"}, {"type": "integer"}]
+        return {"type": "array", "prefixItems": items, "items": False}
     if field.unit == "object":
         return {"type": "object"}
     return {"type": "integer" if field.unit in _INTEGER_UNITS else "string"}

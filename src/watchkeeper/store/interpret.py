@@ -100,6 +100,7 @@ def _frame(seq: int, entry: Entry, into: Interpretation) -> None:
         environment=head.environment,
         host=head.host or None,
         synthetic=head.kind == KIND_SYNTHETIC,
+        clock=(head.boot, head.monotonic_ns // 1_000_000) if head.boot.strip("0") else None,
     )
     _collect(into, entry.source, 0, lambda: map_hook(event))
 

@@ -51,6 +51,8 @@ class HookEvent:
         environment: The allow-listed variables of the hook's environment.
         host: Name of the machine.
         synthetic: Made by the doctor.
+        clock: Boot id and milliseconds since the machine's start, where the frame has them: no one can set this
+            clock, so it measures durations.
     """
 
     source: str
@@ -59,6 +61,7 @@ class HookEvent:
     environment: Mapping[str, str]
     host: str | None
     synthetic: bool = False
+    clock: tuple[str, int] | None = None
 
 
 def map_hook(event: HookEvent) -> list[Facts]:
@@ -137,7 +140,7 @@ def _call(event: HookEvent, bit: int, values: dict[str, Any]) -> list[Facts]:
 
 
 def _pre_tool_use(event: HookEvent) -> list[Facts]:
-    return _call(event, SEEN_HOOK_PRE, {"pre_at": event.at})
+    return _call(event, SEEN_HOOK_PRE, {"pre_at": event.at, "pre_clock": event.clock})
 
 
 def _post_tool_use(event: HookEvent) -> list[Facts]:
@@ -145,6 +148,7 @@ def _post_tool_use(event: HookEvent) -> list[Facts]:
     tool = _text(event.body.get("tool_name"))
     values = {
         "post_at": event.at,
+        "post_clock": event.clock,
         "duration_ms": whole_number(event.body.get("duration_ms")),
         "response": ref(event.source, ["tool_response"], response),
         "failed": 0,
@@ -171,6 +175,7 @@ def _post_tool_use_failure(event: HookEvent) -> list[Facts]:
     error = _text(event.body.get("error")) or ""
     values = {
         "post_at": event.at,
+        "post_clock": event.clock,
         "duration_ms": whole_number(event.body.get("duration_ms")),
         "interrupted": 1 if event.body.get("is_interrupt") is True else None,
         "response": ref(event.source, ["error"], error or None),
