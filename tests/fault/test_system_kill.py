@@ -59,10 +59,10 @@ def test_killed_twenty_times_under_load(running_daemon: Any, packaged_hook: Path
                 with contextlib.suppress(KeyError, ProcessLookupError):
                     os.kill(parts_of(supervisor)["decider"], signal.SIGKILL)
             if round_number % 4 == 3:
-                parts = parts_of(supervisor)
+                family = (supervisor, *parts_of(supervisor).values())
                 os.kill(supervisor, signal.SIGKILL)
                 # A new supervisor also forgets how often its recorder died, and does not wait so long.
-                eventually(lambda pids=(supervisor, *parts.values()): all(map(is_gone, pids)))
+                eventually(lambda family=family: all(map(is_gone, family)))
                 control.ensure_running(settings, wait_seconds=60)
             wait(writing)
             assert [future.exception() for future in writing] == [None] * WRITERS
