@@ -6,7 +6,7 @@ import random
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from watchkeeper.events.entities import ENTITIES
@@ -44,6 +44,7 @@ def merged(items: list[Facts]) -> bytes:
     return encode_state(state)
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(facts(), max_size=8), st.randoms(use_true_random=False))
 def test_any_order_and_repetition_gives_the_same_bytes(items: list[Facts], shuffle: random.Random) -> None:
     expected = merged(items)
@@ -52,6 +53,7 @@ def test_any_order_and_repetition_gives_the_same_bytes(items: list[Facts], shuff
     assert merged(again) == expected
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(facts(), max_size=8), st.integers(0, 8), st.booleans())
 def test_any_splitting_into_stored_parts_gives_the_same_bytes(
     items: list[Facts], cut: int, swap: bool
@@ -63,7 +65,7 @@ def test_any_splitting_into_stored_parts_gives_the_same_bytes(
 
 
 @given(facts())
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_a_state_survives_storage(item: Facts) -> None:
     state = lift(item, FIELDS)
     assert encode_state(decode_state(encode_state(state))) == encode_state(state)

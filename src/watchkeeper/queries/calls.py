@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
-from watchkeeper.errors import NotFoundError
+from watchkeeper.errors import FormatError, NotFoundError
 from watchkeeper.events.derive import EDITING_TOOLS, WRITING_TOOLS, values_of
 from watchkeeper.events.entities import SEEN_NAMES
 from watchkeeper.events.gaps import call_gap, session_is_over
@@ -70,7 +70,8 @@ def _view(reader: Reader, row: dict[str, Any], now: int) -> dict[str, Any]:
 def _payload(payloads: Payloads, reference: list[Any] | None) -> Any:
     try:
         return payloads.resolve(reference)
-    except NotFoundError as error:
+    except (NotFoundError, FormatError) as error:
+        # A damaged or erased payload costs itself only; everything else about the call is known.
         return {"unavailable": str(error)}
 
 
