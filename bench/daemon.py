@@ -3,14 +3,16 @@
     python bench/daemon.py [--json FILE] [--check] [--only NAME ...]
 
 Everything happens in a throw-away home, on loopback. Budgets: 150 MB and 0.5 % of a core at rest for all
-processes together, ``wk sessions`` in 80 ms, a hook event on the page within 250 ms, 3,000 hook events a
-second of 1 KB from 8 writers without growing lag, and meanwhile a decision's 99th percentile below 5 ms. The
-load runs the real hook.
+processes together, ``wk sessions`` in 80 ms, a hook event on the page within 250 ms at worst, also in a session
+of 5,000 calls, 3,000 hook events a second of 1 KB from 8 writers without growing lag, and meanwhile a decision's
+99th percentile below 5 ms. The load runs the real hook. The least server is a blocking one of ten lines that is
+asked in turn with the decider: its times are the machine's.
 """
 
 from __future__ import annotations
 
 import argparse
+import http.client
 import importlib.util
 import json
 import os
@@ -35,6 +37,7 @@ from watchkeeper.daemon.decisions import ask
 from watchkeeper.daemon.parts import python_command
 from watchkeeper.settings import Settings
 from watchkeeper.spool.binary import packaged_hook
+from watchkeeper.spool.writer import append_frame
 
 ROOT = Path(__file__).resolve().parents[1]
 BUDGETS = {
@@ -42,13 +45,21 @@ BUDGETS = {
     "processor at rest": 0.5,
     "wk sessions": 80.0,
     "live event": 250.0,
+    "live event, 5,000 calls": 250.0,
+    "memory after 5,000 calls": 150.0,
     "decide under load": 5.0,
     "lag growth": 1.0,
 }
 WRITERS, RATE, PAYLOAD_BYTES = 8, 3000, 1024
 REST_SECONDS = 20.0
 SETTLE_SECONDS = 5.0
+LONG_CALLS = 5000
+SLIMMED_SECONDS = 24.0
+"""Twice the recorder's interval, after which memory is given back."""
+OLD_SECONDS = 16.0
+"""What is younger is looked at with every change; a long session is mostly older."""
 LIVE_SESSION = "11fe0000-0000-4000-8000-000000000000"
+LONG_SESSION = "10000000-0000-4000-8000-000000000000"
 
 Row = dict[str, Any]
 
@@ -65,6 +76,7 @@ def row(name: str, unit: str, values: Sequence[float], *, judged: float | None =
         "min": round(min(values), 3),
         "max": round(max(values), 3),
         "budget": budget,
+        "judged": round(value, 3),
         "met": None if budget is None else value <= budget,
         **more,
     }
@@ -162,41 +174,77 @@ def measure_sessions(settings: Settings, rounds: int = 30) -> list[Row]:
     return [row("bare interpreter", "ms", bare), row("wk sessions", "ms", listed, ratio=ratio)]
 
 
-def live_event(call: str) -> bytes:
-    """Return the payload of a tool call's beginning."""
-    event = {
-        "session_id": LIVE_SESSION,
+def live_event(session: str, call: str, event: str = "PreToolUse") -> bytes:
+    """Return the payload of a tool call's beginning or end."""
+    payload = {
+        "session_id": session,
         "cwd": "/home/someone/project",
-        "hook_event_name": "PreToolUse",
+        "hook_event_name": event,
         "tool_name": "Bash",
         "tool_use_id": call,
-        "tool_input": {"command": "true"},
+        "tool_input": {"command": "true " + "x" * 300},
     }
-    return json.dumps(event).encode()
+    if event == "PostToolUse":
+        payload["tool_response"] = {"stdout": "y" * 400, "stderr": ""}
+    return json.dumps(payload).encode()
 
 
-def measure_live(settings: Settings, rounds: int = 40) -> list[Row]:
-    """Measure from the start of the hook to the message that shows its event in a browser's stream."""
+def live_times(settings: Settings, session: str, rounds: int) -> list[float]:
+    """Return the ms from the start of each hook to the message that shows its event in a browser's stream."""
     environment = {"PATH": "/usr/bin:/bin"}
     command: list[str | Path] = [packaged_hook(), "--home", settings.places.home]
     headers = {"Authorization": f"Bearer {read_token(settings.places)}"}
     times = []
     with connect(f"ws://127.0.0.1:{settings['server.port']}/api/live", additional_headers=headers) as stream:
         stream.recv(timeout=10)
-        timed(command, environment, live_event("toolu_live_first"))
-        while LIVE_SESSION not in str(stream.recv(timeout=10)):
+        timed(command, environment, live_event(session, f"toolu_{session[:8]}_first"))
+        while session not in str(stream.recv(timeout=10)):
             pass
-        stream.send(json.dumps({"subscribe": LIVE_SESSION}))
+        stream.send(json.dumps({"subscribe": session}))
         for number in range(rounds):
             time.sleep(0.2)
-            call = f"toolu_live_{number:04d}"
+            call = f"toolu_{session[:8]}_live_{number:04d}"
             start = time.perf_counter()
-            timed(command, environment, live_event(call))
+            timed(command, environment, live_event(session, call))
             while call not in str(stream.recv(timeout=10)):
                 pass
             times.append((time.perf_counter() - start) * 1000)
+    return times
+
+
+def measure_live(settings: Settings, rounds: int = 40) -> list[Row]:
+    """Measure how soon a browser shows what a hook says."""
+    times = live_times(settings, LIVE_SESSION, rounds)
     # The worst counts, as an agent's user sees each one.
-    return [row("live event", "ms", times, judged=max(times))]
+    return [row("live event", "ms", times, judged=max(times), judged_by="worst")]
+
+
+def measure_long(settings: Settings, rounds: int = 40) -> list[Row]:
+    """Measure the same in a session of 5,000 calls, and the memory that is held after it was watched and read."""
+    places = settings.places
+    for number in range(LONG_CALLS):
+        for event in ("PreToolUse", "PostToolUse"):
+            append_frame(places.spool, live_event(LONG_SESSION, f"toolu_old_{number}", event))
+    RecorderClient(places, timeout=90).sync(60_000)
+    time.sleep(OLD_SECONDS)
+    times = live_times(settings, LONG_SESSION, rounds)
+    path = f"/api/sessions/{LONG_SESSION}/timeline?limit=10000"
+    client = http.client.HTTPConnection("127.0.0.1", settings["server.port"], timeout=30)
+    for _ in range(3):
+        client.request("GET", path, headers={"Authorization": f"Bearer {read_token(places)}"})
+        answer = client.getresponse()
+        assert answer.status == http.HTTPStatus.OK, answer.status
+        answer.read()
+    client.close()
+    time.sleep(SLIMMED_SECONDS)
+    supervisor = control.status(settings).supervisor
+    assert supervisor is not None
+    sizes = {part_name(pid): memory(pid)[1] for pid in processes(supervisor)}
+    parts = {name: round(size, 1) for name, size in sizes.items()}
+    return [
+        row("live event, 5,000 calls", "ms", times, judged=max(times), judged_by="worst"),
+        row("memory after 5,000 calls", "MB resident", [sum(sizes.values())], parts=parts),
+    ]
 
 
 def build_module() -> ModuleType:
@@ -348,7 +396,9 @@ def load_rows(
         row("lag growth", "% of the rate", [growth]),
         row("drained after the load", "s", [drained]),
         row("least server under load", "ms", floor, p99=round(floor_tail, 3)),
-        row("decide under load", "ms", decisions, judged=tail, p99=round(tail, 3)),
+        row(
+            "decide under load", "ms", decisions, judged=tail, judged_by="99th percentile", p99=round(tail, 3)
+        ),
     ]
 
 
@@ -356,6 +406,7 @@ MEASUREMENTS: dict[str, Callable[[Settings], list[Row]]] = {
     "rest": measure_rest,
     "sessions": measure_sessions,
     "live": measure_live,
+    "long": measure_long,
     "load": measure_load,
 }
 

@@ -1,11 +1,15 @@
 """What the native hook costs an agent, as a ratio to starting ``/bin/true`` in the same run.
 
-Budgets at the median, for an 8 KB payload: record at most 0.6, decide at most 1.2. Run it on a quiet machine:
+Budgets at the median, for an 8 KB payload: record at most 0.6, decide at most 1.2.
+
+Run it on a quiet machine:
 
     python bench/hook.py [--rounds 300] [--json FILE] [--decider COMMAND] [--check]
 
 The real decider answers, unless ``--decider`` names a command that serves ``HOME/run/watchkeeper.sock``
-(``{home}`` in it becomes the home). ``--check`` exits 1 when a budget is missed.
+(``{home}`` in it becomes the home).
+
+``--check`` exits 1 when a budget is missed.
 """
 
 from __future__ import annotations

@@ -1,16 +1,18 @@
 """Runs every benchmark of this folder, prints one table, and writes one JSON document with the machine it ran on.
 
-    python bench/run.py [NAME ...] [--json FILE]
+    python bench/run.py [NAME ...] [--json FILE] [--markdown FILE]
 
 A benchmark is a script here that takes ``--json FILE`` and writes ``{"rows": ...}``: a list of rows with
 ``name``, or rows by name. A row has ``median``, ``min`` and ``max`` (or ``median_<unit>`` and so on), and may
-have ``unit``, ``runs``, ``ratio``, ``budget``, ``met`` and anything else. Exit status 1: a budget was missed
-or a benchmark failed.
+have ``unit``, ``runs``, ``ratio``, ``budget``, ``met`` and anything else; ``judged`` and ``judged_by`` say which
+figure the budget is for, where it is not the median. ``--markdown`` writes the same as a page, with what each
+benchmark says of its method. Exit status 1: a budget was missed or a benchmark failed.
 """
 
 from __future__ import annotations
 
 import argparse
+import ast
 import json
 import os
 import platform
@@ -24,6 +26,8 @@ from typing import Any
 
 FOLDER = Path(__file__).resolve().parent
 RESULTS = FOLDER / "results"
+BUSY = 0.3
+"""A load average above this says that something else was running."""
 COLUMNS = ("benchmark", "what", "median", "min", "max", "unit", "runs", "ratio", "budget", "met")
 
 
@@ -68,6 +72,8 @@ def normalised(row: Mapping[str, Any]) -> dict[str, Any]:
         if kind in {"median", "min", "max"} and unit:
             result[kind] = result.pop(key)
             result.setdefault("unit", unit.replace("_", " "))
+    if result.get("budget") is not None and result.get("ratio") is not None and "judged" not in result:
+        result |= {"judged": result["ratio"], "judged_by": "ratio"}
     if result.get("met") is None and result.get("budget") is not None and result.get("ratio") is not None:
         result["met"] = result["ratio"] <= result["budget"]
     return result
@@ -109,6 +115,55 @@ def table(results: Mapping[str, Mapping[str, Any]]) -> str:
     )
 
 
+PAGE_HEAD = """# Benchmarks
+
+`make bench` measures every budget and prints one table; this page is what `bench/run.py --markdown docs/benchmarks.md`
+wrote. Figures are medians with the least and the greatest of all runs in brackets, and beside them the figure that
+the budget is for, where it is another; ratios are between programs run in turn.
+"""
+
+
+def method(script: Path) -> str:
+    """Return what a benchmark says of itself, without its command lines."""
+    said = ast.get_docstring(ast.parse(script.read_text(encoding="utf-8"))) or ""
+    paragraphs = [part for part in said.split("\n\n") if not part.startswith(" ")]
+    return " ".join(
+        " ".join(part.split()) for part in paragraphs if not part.startswith("``") and part[-1] != ":"
+    )
+
+
+def figure(row: Mapping[str, Any]) -> str:
+    """Return a row's figure: ``median [min - max] unit``, and the judged one where it is another."""
+    spread = "" if row.get("runs") == 1 else f" [{shown(row['min'])} - {shown(row['max'])}]"
+    text = f"{shown(row['median'])}{spread} {row.get('unit', '')}".rstrip()
+    if row.get("judged_by"):
+        text += f"; {row['judged_by']} {shown(row['judged'])}"
+    return text
+
+
+def markdown(where: Mapping[str, Any], results: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return everything as a page."""
+    busy = where["load_average"][0]
+    machine_line = (
+        f"Machine: {where['cores']} cores ({where['processor']}), {where['memory_gb']} GB, {where['system']}, "
+        f"Python {where['python']}, {where['at']}. Load average before the first benchmark: {busy}"
+    )
+    parts = [PAGE_HEAD, machine_line + (" (other work was running).\n" if busy > BUSY else ".\n")]
+    for name, result in results.items():
+        parts.append(f"## {name}\n\n{method(FOLDER / f'{name}.py')}\n")
+        if result["error"]:
+            parts.append(f"Failed: {result['error']}\n")
+            continue
+        lines = ["| what | figure | runs | budget | met |", "|---|---|---|---|---|"]
+        lines += [
+            f"| {row['name']} | {figure(row)} | {row.get('runs', '')} | {shown(row.get('budget'))} "
+            f"| {shown(row.get('met'))} |"
+            for row in result["rows"]
+        ]
+        parts.append("\n".join(lines) + "\n")
+    return "\n".join(parts)
+
+
 def missed(results: Iterable[Mapping[str, Any]]) -> int:
     """Return how many budgets were missed and benchmarks failed."""
     listed = list(results)
@@ -125,6 +180,7 @@ def main() -> int:
     )
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(known)}")
     parser.add_argument("--json", type=Path, default=RESULTS / "latest.json")
+    parser.add_argument("--markdown", type=Path)
     options = parser.parse_args()
     unknown = set(options.names) - set(known)
     if unknown:
@@ -142,6 +198,9 @@ def main() -> int:
     options.json.parent.mkdir(parents=True, exist_ok=True)
     options.json.write_text(json.dumps({"machine": where, "benchmarks": results}, indent=2) + "\n")
     print(f"written to {options.json}")
+    if options.markdown:
+        options.markdown.write_text(markdown(where, results), encoding="utf-8")
+        print(f"written to {options.markdown}")
     return 1 if missed(results.values()) else 0
 
 
