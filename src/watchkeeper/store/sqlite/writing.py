@@ -22,7 +22,7 @@ from watchkeeper.store.rows import FileRow, RangeRow
 from watchkeeper.store.sqlite.schema import SCHEMA_VERSION, connect_for_writing, ddl, version_of
 from watchkeeper.store.tables import ENTITY_NUMBERS, PROJECTIONS, TABLES
 
-_CACHE_LIMIT = 4_000
+_CACHE_LIMIT = 1_000
 
 
 class StoreWriteError(WatchkeeperError):
