@@ -26,6 +26,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "show": ("show", "show one session's timeline, or one call in full"),
     "coverage": ("coverage", "say how much of what happened is on record"),
     "verify": ("verify", "check that the record is whole and unchanged"),
+    "keys": ("keys", "list the keys that sign the record, or sign with a new one"),
     "rebuild": ("rebuild", "make the database anew from ledger and archive"),
     "config": ("config", "list the settings with where each comes from"),
     "url": ("url", "print a one-time sign-in address of the dashboard"),

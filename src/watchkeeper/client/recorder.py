@@ -90,6 +90,14 @@ class RecorderClient:
         """
         return self._ask({"op": "demo"}, LONG_WORK)
 
+    def rotate_key(self) -> dict[str, Any]:
+        """Let the ledger be signed by a new key from here on; return its public half.
+
+        Raises:
+            DaemonError: Nobody answers, or the recorder refused.
+        """
+        return _part(self._ask({"op": "rotate-key"}, self.timeout), "key")
+
     def subscribe(self) -> Iterator[dict[str, Any]]:
         """Yield what the recorder tells, as it happens; ends when the recorder does.
 

@@ -31,6 +31,7 @@ from watchkeeper.spool.frames import Frame, FrameKind, encode_frame
 ANSWER_SECONDS = 2.0
 """How long one round trip may take before the part counts as silent."""
 STOP_SECONDS = 15.0
+DYING_SECONDS = 2.0
 PAUSE_SECONDS = 0.05
 LOG_LINES = 5
 """How many lines of the log an error quotes."""
@@ -233,16 +234,22 @@ def _expect_healthy(connection: socket.socket, host: str) -> None:
 
 
 def _refuse_taken_port(port: int) -> None:
+    # A daemon that was killed a moment ago may still be dying.
+    end = time.monotonic() + DYING_SECONDS
+    while problem := _port_problem(port):
+        if time.monotonic() >= end:
+            raise DaemonError(f"port {port} cannot be used", why=problem, hint="Choose one with --port.")
+        time.sleep(PAUSE_SECONDS)
+
+
+def _port_problem(port: int) -> str:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", port))
         except OSError as error:
-            raise DaemonError(
-                f"port {port} cannot be used",
-                why=error.strerror or str(error),
-                hint="Choose one with --port.",
-            ) from error
+            return error.strerror or str(error)
+    return ""
 
 
 def _last_words(places: Places) -> str:

@@ -35,6 +35,9 @@ class Recorder(Protocol):
     async def demo(self) -> dict[str, Any]:
         """Load the demo sessions."""
 
+    async def rotate_key(self) -> dict[str, Any]:
+        """Sign with a new key."""
+
     def status(self) -> dict[str, Any]:
         """Return the recorder's own state."""
 
@@ -86,6 +89,7 @@ class ControlSocket:
             "status": self._status,
             "import": self._import,
             "demo": self._demo,
+            "rotate-key": self._rotate_key,
         }
 
     async def open(self) -> None:
@@ -180,3 +184,6 @@ class ControlSocket:
 
     async def _demo(self, _request: dict[str, Any]) -> dict[str, Any]:
         return await self._recorder.demo()
+
+    async def _rotate_key(self, _request: dict[str, Any]) -> dict[str, Any]:
+        return await self._recorder.rotate_key()

@@ -141,6 +141,9 @@ class Recorder:
         with contextlib.suppress(OSError, WatchkeeperError):
             while self._take_frames():
                 pass
+            if self._follower is not None:
+                self._tidy_spool(self._follower)
+                self._take_frames()
 
     def _take_frames(self) -> bool:
         try:
@@ -162,8 +165,7 @@ class Recorder:
         if now - self._rotated >= ROTATE_SECONDS and self._follower is not None:
             self._rotated = now
             self._note_lost_segments(self._follower)
-            self._follower.rotate()
-            self.recording.forget_segments(self._follower.release(self.recording.spool_positions()))
+            self._tidy_spool(self._follower)
             self.recording.ledger.checkpoint()
             self._settle_burst()
         if now - self._beaten >= self.settings["daemon.heartbeat_seconds"]:
@@ -171,6 +173,11 @@ class Recorder:
             self._note(envelopes.HEARTBEAT, process_facts())
             self.registration.check()
         return False
+
+    def _tidy_spool(self, follower: SpoolFollower) -> None:
+        """Remove what is on record: a segment holds payloads as they came, secrets and all."""
+        follower.rotate(force=True)
+        self.recording.forget_segments(follower.release(self.recording.spool_positions()))
 
     def _note_lost_segments(self, follower: SpoolFollower) -> None:
         for segment, position, size in follower.lost():
@@ -248,6 +255,10 @@ class Recorder:
             self._publish(intake.read_slice())
             await asyncio.sleep(0)
         return {"report": intake.report.to_json()}
+
+    async def rotate_key(self) -> dict[str, Any]:
+        """Sign with a new key from here on."""
+        return {"key": self.recording.ledger.rotate_key().to_json()}
 
     async def demo(self) -> dict[str, Any]:
         """Put the packaged demo sessions on record."""
