@@ -10,7 +10,7 @@ import pytest
 from observations import projections
 
 from watchkeeper.archive.store import ArchiveReader
-from watchkeeper.errors import FormatError, LockedError
+from watchkeeper.errors import LockedError
 from watchkeeper.ledger.reader import LedgerReader
 from watchkeeper.pipeline.catch_up import catch_up
 from watchkeeper.pipeline.demo import demo_folder, load_demo
@@ -147,11 +147,15 @@ def test_secrets_are_masked_before_anything_is_stored(settings: Settings) -> Non
             assert secret.encode() not in path.read_bytes(), path
 
 
-def test_a_database_that_is_none_is_refused_with_the_remedy(settings: Settings) -> None:
-    settings.places.home.mkdir(parents=True, mode=0o700)
-    settings.places.database.write_bytes(b"not a database at all, but long enough to look at" * 50)
-    with pytest.raises(FormatError, match="wk rebuild"):
-        Recording(settings)
+def test_a_database_that_is_none_is_set_aside_and_made_anew(recorded: Settings) -> None:
+    before = answers(recorded)
+    for suffix in ("-wal", "-shm"):
+        Path(f"{recorded.places.database}{suffix}").unlink(missing_ok=True)
+    recorded.places.database.write_bytes(b"not a database at all, but long enough to look at" * 50)
+    with Recording(recorded):
+        pass
+    assert answers(recorded) == before
+    assert recorded.places.database.with_suffix(".db.damaged").exists()
 
 
 def test_the_packaged_sessions_name_no_place_of_the_machine_they_were_made_on() -> None:
