@@ -46,7 +46,7 @@ function coverage(only) {
   for (const gap of gaps) classes[gap.kind] = (classes[gap.kind] ?? 0) + 1;
   return {
     tool_calls: calls.length, by_witness: { hook: calls.length - gaps.length, transcript: calls.length, otel: null, proxy: null },
-    complete: calls.length ? (calls.length - gaps.length) / calls.length : null, gaps: gaps.slice(0, 400), gap_classes: classes,
+    complete: calls.length ? (calls.length - gaps.length) / calls.length : null, gaps: gaps.slice(0, 400), gap_classes: classes, findings: [],
     not_collected: [{ event: "WorktreeCreate", reason: "A hook on it would replace git's own work." }, { event: "MessageDisplay", reason: "It delays the screen; registered on request only." }],
     unknown_events: { "progress.hint": 12, FutureEvent: 3 },
   };

@@ -44,6 +44,7 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
         return 0
     _print_witnesses(report, context)
     _print_gaps(report, arguments.limit, context)
+    _print_findings(report, context)
     _print_rest(report, context)
     context.next_step("wk show SESSION shows each gap in its place · wk verify checks the record itself")
     return 0
@@ -104,6 +105,17 @@ def _print_gaps(report: dict[str, Any], limit: int, context: Context) -> None:
         context.line(line)
     if len(gaps) > limit:
         context.line(context.style(f"… {len(gaps) - limit:,} more gaps: wk coverage -n {len(gaps)}", "dim"))
+
+
+def _print_findings(report: dict[str, Any], context: Context) -> None:
+    if not report["findings"]:
+        return
+    context.line()
+    context.line(counted(len(report["findings"]), "finding") + ":")
+    for found in report["findings"]:
+        tone = {"high": "bad", "critical": "bad"}.get(found["severity"], "warn")
+        severity = context.style(f"{found['severity']:<8}", tone)
+        context.line(f"  {local_time(found['at'])}  {severity} {one_line(found['what'])}")
 
 
 def _print_rest(report: dict[str, Any], context: Context) -> None:

@@ -10,6 +10,8 @@ from typing import Any
 from watchkeeper.ledger.entries import OWN_SOURCE, StoredEntry
 
 ALIVE = frozenset({"start", "heartbeat"})
+NOTED = frozenset({"finding", "damage"})
+"""What the recorder itself found wrong with its sources."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,8 @@ class EntryWatch:
             self._alive = None
         elif entry.source == OWN_SOURCE:
             self._own(entry)
+        elif entry.kind in NOTED and not entry.erased:
+            self._noted(entry)
 
     def _pulse(self, entry: StoredEntry) -> None:
         before, self._alive = self._alive, entry
@@ -72,6 +76,14 @@ class EntryWatch:
                     f"entries {before.seq} to {entry.seq}",
                 )
             )
+
+    def _noted(self, entry: StoredEntry) -> None:
+        try:
+            document = json.loads(entry.payload)
+            why = str(document.get("what") or document.get("reason") or "")
+        except (ValueError, AttributeError) as error:
+            why = f"the entry cannot be read: {error}"
+        self.findings.append(Finding("the recorder noticed something", why, f"entry {entry.seq}"))
 
     def _own(self, entry: StoredEntry) -> None:
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
 from watchkeeper.events.entities import SEEN_HOOK, SEEN_TRANSCRIPT
@@ -12,6 +13,9 @@ from watchkeeper.queries.forms import rfc3339
 from watchkeeper.queries.gaps import call_gaps, first_hook_ever, session_gap
 from watchkeeper.sources.claude_code.hook_events import uncollected_events
 from watchkeeper.store.sqlite.reading import Reader
+
+FINDINGS_LIMIT = 200
+"""The newest findings that an answer holds."""
 
 
 def coverage(reader: Reader, session_id: str | None = None, now_ms: int | None = None) -> dict[str, Any]:
@@ -39,6 +43,7 @@ def coverage(reader: Reader, session_id: str | None = None, now_ms: int | None =
         "complete": round((figures["complete"] or 0) / calls, 4) if calls else None,
         "gaps": gaps,
         "gap_classes": dict(sorted(Counter(gap["kind"] for gap in gaps).items())),
+        "findings": list(_findings(reader, session_id)),
         "not_collected": [{"event": event.name, "reason": event.reason} for event in uncollected_events()],
         "unknown_events": _unknown_events(reader, session_id),
     }
@@ -95,6 +100,23 @@ def _gap(
         "missing": missing,
         "explanation": GAP_EXPLANATIONS[kind],
     }
+
+
+def _findings(reader: Reader, session_id: str | None) -> Iterator[dict[str, Any]]:
+    rows = reader.rows(
+        "SELECT * FROM findings WHERE :id IS NULL OR session_id = :id"
+        " ORDER BY at DESC, finding_key LIMIT :limit",
+        {"id": session_id, "limit": FINDINGS_LIMIT},
+    )
+    for row in rows:
+        yield {
+            "rule": row["rule"],
+            "severity": row["severity"],
+            "at": rfc3339(row["at"]),
+            "session_id": row["session_id"],
+            "tool_use_id": row["tool_use_id"],
+            "what": row["what"],
+        }
 
 
 def _unknown_events(reader: Reader, session_id: str | None) -> dict[str, int]:

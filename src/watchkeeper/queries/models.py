@@ -196,6 +196,18 @@ class Gap(msgspec.Struct):
     explanation: str
 
 
+class Finding(msgspec.Struct):
+    """Something that the recorder noticed about the record or about the witnesses."""
+
+    rule: str
+    """Such as ``witnesses_contradict``, ``registration_weakened`` or ``spool_tampered``."""
+    severity: str
+    at: str | None
+    session_id: str | None
+    tool_use_id: str | None
+    what: str
+
+
 class CoverageReport(msgspec.Struct):
     """The answer of ``wk coverage``."""
 
@@ -204,6 +216,8 @@ class CoverageReport(msgspec.Struct):
     complete: float | None
     gaps: list[Gap]
     gap_classes: dict[str, int]
+    findings: list[Finding]
+    """What the recorder noticed, newest first: changed registrations, a cut spool, contradictions."""
     not_collected: list[dict[str, str]]
     """Hook events that are never registered, each with its reason."""
     unknown_events: dict[str, int]

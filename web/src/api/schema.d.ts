@@ -361,6 +361,7 @@ export interface components {
                 [key: string]: number | null;
             };
             complete: number | null;
+            findings: components["schemas"]["Finding"][];
             gap_classes: {
                 [key: string]: number;
             };
@@ -398,6 +399,15 @@ export interface components {
             ledger_seq: number | null;
             source: string;
             witness: string;
+        };
+        /** Finding */
+        Finding: {
+            at: string | null;
+            rule: string;
+            session_id: string | null;
+            severity: string;
+            tool_use_id: string | null;
+            what: string;
         };
         /** Gap */
         Gap: {
