@@ -42,6 +42,7 @@ log = logging.getLogger("watchkeeper.recorder")
 SWEEP_SECONDS = 2.0
 """How long a frame may wait whose doorbell was lost."""
 ROTATE_SECONDS = 10.0
+FIRST_BEAT_SECONDS = 15.0
 LONG_BURST = 1000
 """Ledger entries after which memory is given back, once nothing new has come for a while."""
 LONG_IMPORT = 4 << 20
@@ -65,7 +66,9 @@ class Recorder:
         self.import_finished_at: int | None = None
         self._follower: SpoolFollower | None = None
         self._begun = False
-        self._rotated = self._beaten = time.monotonic()
+        self._rotated = time.monotonic()
+        # The first look for what was missed comes soon after the start, each later one with a heartbeat.
+        self._beaten = self._rotated + FIRST_BEAT_SECONDS - settings["daemon.heartbeat_seconds"]
         self._failure: str | None = None
         self._settled_bytes = 0
         self._settled_seq = self._seq_before = self.recording.ledger.next_seq
@@ -172,6 +175,8 @@ class Recorder:
             self._beaten = now
             self._note(envelopes.HEARTBEAT, process_facts())
             self.registration.check()
+            # What changed before the kernel was asked to tell, or where it does not tell (network folders).
+            self.intake.discover(self.settings.claude_config_dirs)
         return False
 
     def _tidy_spool(self, follower: SpoolFollower) -> None:
@@ -254,6 +259,7 @@ class Recorder:
         while intake.pending:
             self._publish(intake.read_slice())
             await asyncio.sleep(0)
+        self.intake.reload()
         return {"report": intake.report.to_json()}
 
     async def rotate_key(self) -> dict[str, Any]:
@@ -263,6 +269,7 @@ class Recorder:
     async def demo(self) -> dict[str, Any]:
         """Put the packaged demo sessions on record."""
         self._publish(load_demo(self.recording))
+        self.intake.reload()
         return {}
 
     def status(self) -> dict[str, Any]:

@@ -71,6 +71,10 @@ class TranscriptIntake:
         self._queued: set[Path] = set()
         self._metas: dict[str, tuple[int, int]] = {}
 
+    def reload(self) -> None:
+        """Read the positions anew, after somebody else has put transcripts on record."""
+        self._known = {row.file_key: row for row in self.recording.store.files()}
+
     @property
     def pending(self) -> bool:
         """Tell whether files wait to be read."""
