@@ -87,6 +87,19 @@ def test_the_index_catches_up_with_a_ledger_that_is_ahead(recorded: Settings) ->
     assert state_of(recorded) == expected
 
 
+def test_a_call_shows_what_it_did_to_files_and_with_git(recorded: Settings) -> None:
+    with open_reader(recorded.places) as reader:
+        details = [
+            get_call(reader, row["tool_use_id"], NOW)
+            for row in reader.rows("SELECT tool_use_id FROM calls ORDER BY started_at, tool_use_id")
+        ]
+    by_kind = {found["file_operation"]["kind"] for found in details if found["file_operation"]}
+    assert by_kind == {"read", "edit", "create"}
+    [commit] = [found["git_operation"] for found in details if found["git_operation"]]
+    assert (commit["operation"], commit["files_changed"], commit["insertions"]) == ("commit", 2, 7)
+    assert {found["error_class"] for found in details} >= {None, "exit_status", "schema"}
+
+
 def test_frames_of_the_spool_are_recorded_exactly_once(settings: Settings) -> None:
     spool = settings.places.spool
     spool.mkdir(parents=True, mode=0o700)

@@ -205,3 +205,21 @@ def test_a_commit_is_read_from_what_git_printed() -> None:
         "deletions": 1,
     }
     assert git_facts({"stdout": "nothing of git"}) is None
+    statistics = git_facts({"stdout": " 1 file changed, 2 deletions(-)\n"})
+    assert statistics == {"files_changed": 1, "insertions": 0, "deletions": 2}
+
+
+@pytest.mark.parametrize(
+    ("command", "operation"),
+    [
+        ("git status --short; sleep 1", "status"),
+        ("git add -A && git commit -q -m x && git show --stat", "commit"),
+        ("git -C /repo -c a=b push origin main", "push"),
+        ("echo git commit", None),
+        ("diffstat x", None),
+    ],
+)
+def test_of_several_git_commands_the_weightiest_is_the_operation(command: str, operation: str | None) -> None:
+    facts = {"tool": "Bash", "subject": command, "failed": 0, "git": {"files_changed": 1}}
+    row = derive_call("c", state(("hook", 1, facts)))["git_operations"]
+    assert (row["operation"] if row else None) == operation

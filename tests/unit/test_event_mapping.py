@@ -146,6 +146,26 @@ def test_a_replay_for_an_aside_never_owns_the_message() -> None:
     assert (main.values["replay"], aside.values["replay"]) == (0, 1)
 
 
+def test_a_line_copied_into_a_fork_belongs_to_its_original() -> None:
+    body = {
+        "type": "user",
+        "sessionId": "fork",
+        "forkedFrom": {"sessionId": "original", "messageUuid": "u"},
+        "uuid": "u",
+        "timestamp": "2026-02-11T00:26:09.713Z",
+        "message": {"role": "user", "content": "hello"},
+    }
+    copy = line(body)
+    own = line({**body, "sessionId": "original", "forkedFrom": None})
+    [copied_prompt], [own_prompt] = of(copy, "prompt"), of(own, "prompt")
+    assert copied_prompt.key == own_prompt.key
+    assert copied_prompt.values["session_id"] == "original"
+    assert own_prompt.rank < copied_prompt.rank
+    forks = [item for item in of(copy, "session") if item.key == "fork"]
+    assert [item.values.get("forked_from") for item in forks] == ["original"]
+    assert all("started_at" not in item.values for item in forks)
+
+
 def test_counts_that_are_null_float_or_negative_are_read_right() -> None:
     usage = {
         "input_tokens": 10.0,

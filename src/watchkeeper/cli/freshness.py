@@ -81,7 +81,12 @@ def _by_ourselves(context: Context) -> int | None:
 
     try:
         prepare_home(context.settings.places)
-        catch_up(context.settings)
+        with context.progress as progress:
+            catch_up(
+                context.settings,
+                None,
+                lambda now: progress(now.bytes_done, now.bytes_total, f"{now.files_done:,} transcripts read"),
+            )
     except LockedError:
         return None
     except WatchkeeperError as error:

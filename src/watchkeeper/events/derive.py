@@ -169,18 +169,18 @@ def _file_operation_kind(call: Row) -> str | None:
 
 
 def git_operation(key: str, call: Row) -> Row | None:
-    """Return the git operation that a call was: the one the client reports, else the first in the command line."""
+    """Return the git operation that a call was: the one the client reports, else what its command line says."""
     reported = call["git"] or {}
     command = call["subject"] if call["tool"] == "Bash" else None
-    found = _GIT_COMMAND.search(command) if command else None
-    if not reported and not found:
+    operation = reported.get("operation") or _git_verb(command)
+    if operation is None:
         return None
     start, _ = call_times(call)
     return {
         "tool_use_id": key,
         "session_id": call["session_id"],
         "at": start,
-        "operation": reported.get("operation") or (found.group(1) if found else None),
+        "operation": operation,
         "command": command,
         "branch": reported.get("branch"),
         "commit_id": reported.get("commit"),
@@ -189,6 +189,26 @@ def git_operation(key: str, call: Row) -> Row | None:
         "deletions": reported.get("deletions"),
         "done": 1 if call_outcome(call)[0] == "ok" else 0,
     }
+
+
+_WEIGHTY_VERBS = (
+    "push",
+    "commit",
+    "merge",
+    "rebase",
+    "reset",
+    "cherry-pick",
+    "revert",
+    "checkout",
+    "switch",
+    "stash",
+)
+"""Of several git commands on one line the operation is the one that changes most."""
+
+
+def _git_verb(command: str | None) -> str | None:
+    verbs = _GIT_COMMAND.findall(command) if command else []
+    return next((verb for verb in _WEIGHTY_VERBS if verb in verbs), verbs[0] if verbs else None)
 
 
 _ERROR_TYPES: tuple[tuple[str, re.Pattern[str]], ...] = (

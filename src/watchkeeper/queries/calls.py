@@ -54,7 +54,18 @@ def get_call(reader: Reader, tool_use_id: str, now_ms: int | None = None) -> dic
         "stderr": _text(output.get("stderr")),
         "evidence": sorted(evidence, key=lambda item: (item["at"] or "", item["witness"])),
         "masked": _masked(payloads, facts["evidence"] or ()),
+        "file_operation": _operation(reader, "file_operations", _FILE_COLUMNS, tool_use_id),
+        "git_operation": _operation(reader, "git_operations", _GIT_COLUMNS, tool_use_id),
+        "error_class": reader.value("SELECT kind FROM errors WHERE error_key = ?", (tool_use_id,)),
     }
+
+
+_FILE_COLUMNS = "kind, path, size, lines_added, lines_removed"
+_GIT_COLUMNS = "operation, branch, commit_id, files_changed, insertions, deletions"
+
+
+def _operation(reader: Reader, table: str, columns: str, tool_use_id: str) -> dict[str, Any] | None:
+    return reader.row(f"SELECT {columns} FROM {table} WHERE tool_use_id = ?", (tool_use_id,))
 
 
 def _view(reader: Reader, row: dict[str, Any], now: int) -> dict[str, Any]:

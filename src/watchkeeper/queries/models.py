@@ -122,6 +122,29 @@ class CallContext(msgspec.Struct):
     thinking: str | None
 
 
+class FileOperation(msgspec.Struct):
+    """What a call did to a file."""
+
+    kind: str
+    """``read``, ``edit``, ``write`` or ``create``."""
+    path: str
+    size: int | None
+    """Bytes of the content read or written."""
+    lines_added: int | None
+    lines_removed: int | None
+
+
+class GitOperation(msgspec.Struct):
+    """What a call did with git, as the client reports it or as its command line says."""
+
+    operation: str | None
+    branch: str | None
+    commit_id: str | None
+    files_changed: int | None
+    insertions: int | None
+    deletions: int | None
+
+
 class CallDetail(msgspec.Struct):
     """A call with its payloads."""
 
@@ -138,6 +161,10 @@ class CallDetail(msgspec.Struct):
     evidence: list[Evidence]
     masked: dict[str, int]
     """Secrets masked in the payloads, by rule."""
+    file_operation: FileOperation | None
+    git_operation: GitOperation | None
+    error_class: str | None
+    """Class of the error, such as ``exit_status``, ``not_found`` or ``schema``."""
 
 
 class TimelineItem(msgspec.Struct):

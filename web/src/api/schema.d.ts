@@ -305,7 +305,10 @@ export interface components {
             call: components["schemas"]["CallRow"];
             context: components["schemas"]["CallContext"];
             diff: string | null;
+            error_class: string | null;
             evidence: components["schemas"]["Evidence"][];
+            file_operation: components["schemas"]["FileOperation"] | null;
+            git_operation: components["schemas"]["GitOperation"] | null;
             input: unknown;
             masked: {
                 [key: string]: number;
@@ -400,6 +403,14 @@ export interface components {
             source: string;
             witness: string;
         };
+        /** FileOperation */
+        FileOperation: {
+            kind: string;
+            lines_added: number | null;
+            lines_removed: number | null;
+            path: string;
+            size: number | null;
+        };
         /** Finding */
         Finding: {
             at: string | null;
@@ -418,6 +429,15 @@ export interface components {
             session_id: string | null;
             tool: string | null;
             tool_use_id: string | null;
+        };
+        /** GitOperation */
+        GitOperation: {
+            branch: string | null;
+            commit_id: string | null;
+            deletions: number | null;
+            files_changed: number | null;
+            insertions: number | null;
+            operation: string | null;
         };
         /** Health */
         Health: {

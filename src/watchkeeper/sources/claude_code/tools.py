@@ -87,7 +87,10 @@ def patch_lines(tool: str | None, response: dict[str, Any]) -> tuple[int | None,
 
 
 def git_facts(response: dict[str, Any]) -> dict[str, Any] | None:
-    """Return the git operation that a Bash response reports, with the statistics that git printed."""
+    """Return the git operation that a Bash response reports, with the statistics that git printed.
+
+    The statistics alone are no operation: whether git was called at all, the command line says.
+    """
     operation = response.get("gitOperation")
     output = response.get("stdout")
     facts: dict[str, Any] = {}
@@ -100,7 +103,7 @@ def git_facts(response: dict[str, Any]) -> dict[str, Any] | None:
             facts.setdefault("operation", "commit")
             facts.setdefault("branch", printed.group(1))
             facts.setdefault("commit", printed.group(2))
-        if statistics and facts:
+        if statistics:
             facts["files_changed"] = int(statistics.group(1))
             facts["insertions"] = int(statistics.group(2) or 0)
             facts["deletions"] = int(statistics.group(3) or 0)

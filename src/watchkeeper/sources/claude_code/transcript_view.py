@@ -17,6 +17,8 @@ RANK_MAIN = WITNESS_RANK["transcript"] * 10
 RANK_SIDECHAIN = RANK_MAIN + 1
 RANK_PROGRESS = RANK_MAIN + 2
 RANK_ASIDE = RANK_MAIN + 3
+RANK_COPY = 4
+"""Added for a copy, so that the original's own line is believed first."""
 
 Path = list[str | int]
 
@@ -51,6 +53,13 @@ class View:
     session: str | None
     agent: str | None
     rank: int
+    copied_into: str | None = None
+    """The session whose file this is a copy in, where the line belongs to the session it was forked from."""
+
+    @property
+    def main(self) -> bool:
+        """Whether the line is the main agent's own, be it in the original or in a copy."""
+        return self.rank in {RANK_MAIN, RANK_MAIN + RANK_COPY}
 
     def facts(self, entity: str, key: str, values: dict[str, Any]) -> Facts:
         """Return facts as this line's witness states them."""
@@ -64,15 +73,25 @@ def view_of(line: TranscriptLine) -> View:
     rank = RANK_MAIN
     if agent or body.get("isSidechain") is True:
         rank = RANK_ASIDE if agent and agent.startswith("aside_question") else RANK_SIDECHAIN
+    session = text_of(body.get("sessionId")) or line.session_hint
+    origin = original_session(body)
+    copied = origin is not None and origin != session
     return View(
         source=line.source,
         body=body,
         path=[],
         at=time_of(body.get("timestamp")),
-        session=text_of(body.get("sessionId")) or line.session_hint,
+        session=origin if copied else session,
         agent=agent,
-        rank=rank,
+        rank=rank + RANK_COPY if copied else rank,
+        copied_into=session if copied else None,
     )
+
+
+def original_session(body: Mapping[str, Any]) -> str | None:
+    """Return the session that a forked session's file copied this line from, or ``None`` for a line of its own."""
+    origin = body.get("forkedFrom")
+    return text_of(origin.get("sessionId")) if isinstance(origin, dict) else None
 
 
 def event_facts(view: View, line: TranscriptLine, name: str, *, known: bool) -> Facts:

@@ -88,10 +88,9 @@ def _session(view: View) -> list[Facts]:
             "transcript_first_at": view.at,
             "transcript_last_at": view.at,
         }
-    forked = body.get("forkedFrom")
-    if isinstance(forked, dict):
-        values["forked_from"] = text_of(forked.get("sessionId"))
     facts = [view.facts("session", view.session, values)]
+    if view.copied_into:
+        facts.append(view.facts("session", view.copied_into, {"forked_from": view.session, "seen": SEEN}))
     if view.agent and not view.agent.startswith("aside_question"):
         seen = {"session_id": view.session, "seen": SEEN}
         times = {} if view.at == UNKNOWN_TIME else {"started_at": view.at, "last_at": view.at}
@@ -132,7 +131,7 @@ def _request(view: View, key: str, message: Mapping[str, Any]) -> list[Facts]:
         "request_id": text_of(view.body.get("requestId")),
         "model": model,
         "stop_reason": text_of(message.get("stop_reason")),
-        "sidechain": 0 if view.rank == RANK_MAIN else 1,
+        "sidechain": 0 if view.main else 1,
         "synthetic": 1 if model == SYNTHETIC_MODEL else 0,
         "replay": 1 if view.rank == RANK_ASIDE else 0,
         "seen": SEEN,
@@ -240,7 +239,7 @@ _NOT_TYPED = ("<local-command-", "<bash-", "Caveat: The messages below", "[Reque
 def _prompt(view: View, content: Any) -> list[Facts]:
     body = view.body
     text = content_text(content)
-    if not text or not view.session or view.rank != RANK_MAIN:
+    if not text or not view.session or not view.main:
         return []
     if body.get("isMeta") is True or body.get("isCompactSummary") is True:
         return []
