@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import os
 import random
+import runpy
 import shutil
 import socket
 import subprocess
@@ -128,6 +129,22 @@ def packaged_hook() -> Path:
         return binary.packaged_hook()
     except NotFoundError as error:
         pytest.skip(f"{error}: run make install")
+
+
+@pytest.fixture(scope="session")
+def hook() -> Path:
+    """The native hook, built from these sources."""
+    binary = ROOT / "src" / "watchkeeper" / "_bin" / "watchkeeper-hook"
+    runpy.run_path(str(ROOT / "hatch_build.py"))["build_native"](ROOT, binary)
+    return binary
+
+
+@pytest.fixture
+def place(home: Path) -> Path:
+    """A home with its spool and run folders, as the native hook needs them."""
+    for folder in (home, home / "spool", home / "run"):
+        folder.mkdir(mode=0o700)
+    return home
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-import runpy
 import signal
 import subprocess
 import time
@@ -22,22 +21,6 @@ pytestmark = pytest.mark.fault
 ROOT = Path(__file__).parents[2]
 ALL = 1 << 30
 PROCESSES, EACH = 12, 50
-
-
-@pytest.fixture(scope="session")
-def hook() -> Path:
-    """The hook, built from these sources."""
-    binary = ROOT / "src" / "watchkeeper" / "_bin" / "watchkeeper-hook"
-    runpy.run_path(str(ROOT / "hatch_build.py"))["build_native"](ROOT, binary)
-    return binary
-
-
-@pytest.fixture
-def place(home: Path) -> Path:
-    """A home with its spool and run folders."""
-    for folder in (home, home / "spool", home / "run"):
-        folder.mkdir(mode=0o700)
-    return home
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import runpy
 import socket
 import struct
 import subprocess
@@ -23,22 +22,6 @@ ROOT = Path(__file__).parents[2]
 GOLDEN = ROOT / "schemas" / "wire.v1"
 PATIENCE = ("--deadline-ms", "10000")
 Answer = Callable[[socket.socket, bytes], None]
-
-
-@pytest.fixture(scope="session")
-def hook() -> Path:
-    """The hook, built from these sources."""
-    binary = ROOT / "src" / "watchkeeper" / "_bin" / "watchkeeper-hook"
-    runpy.run_path(str(ROOT / "hatch_build.py"))["build_native"](ROOT, binary)
-    return binary
-
-
-@pytest.fixture
-def place(home: Path) -> Path:
-    """A home with its spool and run folders."""
-    for folder in (home, home / "spool", home / "run"):
-        folder.mkdir(mode=0o700)
-    return home
 
 
 def receive(peer: socket.socket) -> bytes:

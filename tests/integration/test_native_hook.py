@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import runpy
 import select
 import socket
 import subprocess
@@ -20,22 +19,6 @@ ROOT = Path(__file__).parents[2]
 GOLDEN = ROOT / "schemas" / "wire.v1"
 OTHER = 65534
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can take another user's part")
-
-
-@pytest.fixture(scope="session")
-def hook() -> Path:
-    """The hook, built from these sources."""
-    binary = ROOT / "src" / "watchkeeper" / "_bin" / "watchkeeper-hook"
-    runpy.run_path(str(ROOT / "hatch_build.py"))["build_native"](ROOT, binary)
-    return binary
-
-
-@pytest.fixture
-def place(home: Path) -> Path:
-    """A home with its spool and run folders."""
-    for folder in (home, home / "spool", home / "run"):
-        folder.mkdir(mode=0o700)
-    return home
 
 
 def run(hook: Path, home: Path, payload: bytes, *arguments: str, **options: Any) -> bytes:

@@ -8,7 +8,8 @@ holds them, and their digest. Whatever is in the index follows from these entrie
 from __future__ import annotations
 
 import hashlib
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -78,11 +79,13 @@ class MetaHead(msgspec.Struct):
     body: dict[str, Any]
 
 
+Head = TypeVar("Head")
+
 _encode = msgspec.json.Encoder().encode
 _decode_frame = msgspec.json.Decoder(FrameHead).decode
 _decode_range = msgspec.json.Decoder(RangeHead).decode
 _decode_meta = msgspec.json.Decoder(MetaHead).decode
-decode_any = msgspec.json.Decoder().decode
+_decode_note = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 def frame_entry(source: str, head: FrameHead, payload: bytes) -> Entry:
@@ -99,10 +102,7 @@ def read_frame(payload: bytes, place: str) -> tuple[FrameHead, bytes]:
     head, newline, body = payload.partition(b"\n")
     if not newline:
         raise FormatError("a frame entry has no header", place=place)
-    try:
-        return _decode_frame(head), body
-    except msgspec.DecodeError as error:
-        raise FormatError("a frame entry cannot be decoded", why=str(error), place=place) from error
+    return _decoded(_decode_frame, head, "frame", place), body
 
 
 def range_entry(source: str, at: int, head: RangeHead) -> Entry:
@@ -116,10 +116,7 @@ def read_range(payload: bytes, place: str) -> RangeHead:
     Raises:
         FormatError: The entry is not what this module writes.
     """
-    try:
-        return _decode_range(payload)
-    except msgspec.DecodeError as error:
-        raise FormatError("a range entry cannot be decoded", why=str(error), place=place) from error
+    return _decoded(_decode_range, payload, "range", place)
 
 
 def meta_entry(source: str, at: int, head: MetaHead) -> Entry:
@@ -133,10 +130,23 @@ def read_meta(payload: bytes, place: str) -> MetaHead:
     Raises:
         FormatError: The entry is not what this module writes.
     """
+    return _decoded(_decode_meta, payload, "sidecar", place)
+
+
+def read_note(payload: bytes, place: str) -> dict[str, Any]:
+    """Return the content of an entry that `note_entry` made.
+
+    Raises:
+        FormatError: The entry is not what this module writes.
+    """
+    return _decoded(_decode_note, payload, "note", place)
+
+
+def _decoded(decode: Callable[[bytes], Head], payload: bytes, name: str, place: str) -> Head:
     try:
-        return _decode_meta(payload)
+        return decode(payload)
     except msgspec.DecodeError as error:
-        raise FormatError("a sidecar entry cannot be decoded", why=str(error), place=place) from error
+        raise FormatError(f"a {name} entry cannot be decoded", why=str(error), place=place) from error
 
 
 def note_entry(kind: str, source: str, at: int, body: dict[str, Any]) -> Entry:

@@ -72,8 +72,8 @@ def interpret(seq: int, entry: Entry, read_archive: ReadArchive, into: Interpret
         into.marks[f"meta:{head_of_meta.relative}"] = envelopes.digest_of(head_of_meta)
         into.observations += 1
     elif entry.kind == envelopes.REGISTRATION:
-        body = envelopes.decode_any(entry.payload)
-        into.marks[f"registration:{body['file']}"] = body["after"]
+        body = envelopes.read_note(entry.payload, entry.source)
+        into.marks[f"registration:{body.get('file')}"] = str(body.get("after"))
     elif entry.kind == envelopes.DAMAGE:
         _damage(entry, into)
     elif entry.kind == envelopes.FINDING:
@@ -195,7 +195,7 @@ def hints(relative: str) -> tuple[str | None, str | None]:
 
 
 def _damage(entry: Entry, into: Interpretation) -> None:
-    body = envelopes.decode_any(entry.payload)
+    body = envelopes.read_note(entry.payload, entry.source)
     segment, end = body.get("segment"), body.get("end")
     if isinstance(segment, str) and isinstance(end, int):
         into.spool[segment] = max(end, into.spool.get(segment, 0))
@@ -213,6 +213,6 @@ def _damage(entry: Entry, into: Interpretation) -> None:
 
 
 def _finding(entry: Entry, into: Interpretation) -> None:
-    body = envelopes.decode_any(entry.payload)
+    body = envelopes.read_note(entry.payload, entry.source)
     values = {name: body.get(name) for name in ("session_id", "tool_use_id", "rule", "severity", "what")}
     into.facts.append(Facts("finding", entry.source, "hook", 0, entry.at, values | {"at": entry.at}))
