@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import logging
+
 from watchkeeper.store.interpret import Interpretation
-from watchkeeper.store.sqlite.writing import Changes, Store
+from watchkeeper.store.sqlite.writing import UNMERGEABLE, Changes, Store
+
+log = logging.getLogger("watchkeeper.recorder")
 
 
 def merge_interpretation(store: Store, result: Interpretation, next_seq: int) -> Changes:
@@ -14,8 +18,21 @@ def merge_interpretation(store: Store, result: Interpretation, next_seq: int) ->
         result: What the entries before `next_seq` say.
         next_seq: The first ledger entry that the index does not hold yet.
     """
+    try:
+        return _merge(store, result, next_seq)
+    except UNMERGEABLE:
+        # It stands in the ledger: without a way around it, recording would stop here for everybody and for good.
+        log.exception("a batch cannot be merged, so its facts are merged one by one")
+        return _merge(store, result, next_seq, singly=True)
+
+
+def _merge(store: Store, result: Interpretation, next_seq: int, *, singly: bool = False) -> Changes:
     with store.transaction():
-        changes = store.merge(result.facts)
+        if singly:
+            changes, refused = store.merge_singly(result.facts)
+            store.put_skipped((f"{item.entity} {item.key}", 0, reason) for item, reason in refused)
+        else:
+            changes = store.merge(result.facts)
         store.put_sources(result.sources)
         store.put_masked(result.masked)
         store.put_skipped(result.skipped)

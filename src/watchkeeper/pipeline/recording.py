@@ -24,6 +24,7 @@ from watchkeeper.pipeline.locking import WriterLock
 from watchkeeper.pipeline.merging import merge_interpretation
 from watchkeeper.redaction.engine import Redactor
 from watchkeeper.settings import Settings
+from watchkeeper.sources.claude_code.discovery import written
 from watchkeeper.sources.claude_code.tail import Range
 from watchkeeper.spool.follower import FrameAt
 from watchkeeper.spool.frames import Frame
@@ -136,8 +137,8 @@ class Recording:
             pack, position, digest = address.pack, address.offset, address.digest
         head = envelopes.RangeHead(
             file_key=found.file_key,
-            path=found.path,
-            relative=found.relative,
+            path=written(found.path),
+            relative=written(found.relative),
             generation=found.generation,
             inode=found.inode,
             device=found.device,

@@ -13,7 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from watchkeeper.pipeline.recording import Recording, now_ms
-from watchkeeper.sources.claude_code.discovery import TranscriptFile, find_transcripts, stat_transcript
+from watchkeeper.sources.claude_code.discovery import (
+    TranscriptFile,
+    find_transcripts,
+    stat_transcript,
+    written,
+)
 from watchkeeper.sources.claude_code.tail import Cursor, TranscriptTail, read_meta
 from watchkeeper.store import envelopes
 from watchkeeper.store.interpret import hints
@@ -34,7 +39,7 @@ class IntakeReport:
 
     def skip(self, file: str, line: int, reason: str) -> None:
         """Note something that could not be read, with its place."""
-        self.skipped.append({"file": file, "line": line, "reason": reason})
+        self.skipped.append({"file": written(file), "line": line, "reason": written(reason)})
 
     def to_json(self) -> dict[str, Any]:
         """Return the published form."""
@@ -154,7 +159,8 @@ class TranscriptIntake:
 
     def _take_meta(self, file: TranscriptFile) -> Changes:
         """Record a subagent's sidecar when it has changed."""
-        session, agent = hints(file.relative)
+        relative = written(file.relative)
+        session, agent = hints(relative)
         if agent is None:
             return Changes()
         path = file.path.with_suffix(".meta.json")
@@ -169,8 +175,8 @@ class TranscriptIntake:
         body = read_meta(path)
         if body is None:
             return Changes()
-        head = envelopes.MetaHead(relative=file.relative, session_id=session, agent_id=agent, body=body)
-        name = f"meta:{file.relative}"
+        head = envelopes.MetaHead(relative=relative, session_id=session, agent_id=agent, body=body)
+        name = f"meta:{relative}"
         if self.recording.store.get_meta(name) == envelopes.digest_of(head):
             return Changes()
         changes, _ = self.recording.record([envelopes.meta_entry(name, now_ms(), head)])

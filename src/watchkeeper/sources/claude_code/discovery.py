@@ -108,6 +108,11 @@ def stat_transcript(path: Path, config_dirs: Iterable[Path]) -> TranscriptFile |
     return _transcript(str(absolute), absolute.relative_to(root).as_posix(), root.parent, status)
 
 
+def written(path: str) -> str:
+    """Return a path as it can be written down: bytes of its name that are no UTF-8 are spelt in hexadecimal."""
+    return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
 def _project_folders(config_dirs: Iterable[Path]) -> Iterator[Path]:
     return (dir_.absolute() / "projects" for dir_ in config_dirs)
 

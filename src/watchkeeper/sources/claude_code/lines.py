@@ -26,6 +26,7 @@ _ESCAPE = re.compile(
 )
 _STRUCTURE = re.compile(r'"(?:[^"\\]++|\\.)*+"|[\[\]{}]', re.DOTALL)
 _decode_strictly = msgspec.json.Decoder().decode
+_pack = msgspec.msgpack.Encoder().encode
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,9 @@ def decode(line: bytes) -> dict[str, Any] | Skip:
     """Return the object on one line, mended where need be, or why there is none."""
     try:
         value = _decode_strictly(line)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        # Whole numbers come out of any length; those that nothing can store are refused here.
+        _pack(value)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, OverflowError):
         value = _decode_tolerantly(line)
     if isinstance(value, dict | Skip):
         return value
@@ -88,7 +91,7 @@ def _parse_float(digits: str) -> float | None:
 
 
 def _parse_int(digits: str) -> int | float | None:
-    # As msgspec does: what does not fit into 64 bits is a float.
+    # What does not fit into 64 bits is a float: no store takes it as it is.
     value = _parse_float(digits)
     return int(digits) if value is not None and abs(value) < 2**63 else value
 

@@ -11,9 +11,9 @@ from typing import Any
 
 from watchkeeper.events.identity import ERROR_LENGTH, shorten, signature, subject
 
-_EXIT_CODE = re.compile(r"^(?:Error: )?Exit code (\d+)")
+_EXIT_CODE = re.compile(r"^(?:Error: )?Exit code (\d{1,10})(?!\d)")
 _COMMIT_STATISTICS = re.compile(
-    r"(\d+) files? changed(?:, (\d+) insertions?\(\+\))?(?:, (\d+) deletions?\(-\))?"
+    r"(?<!\d)(\d{1,15}) files? changed(?:, (\d{1,15}) insertions?\(\+\))?(?:, (\d{1,15}) deletions?\(-\))?"
 )
 _COMMIT_LINE = re.compile(r"^\[(\S+?)(?: \([^)]*\))? ([0-9a-f]{7,40})\]", re.MULTILINE)
 

@@ -24,6 +24,9 @@ from watchkeeper.store.tables import ENTITY_NUMBERS, PROJECTIONS, TABLES
 
 _CACHE_LIMIT = 1_000
 
+UNMERGEABLE = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+"""What a value raises that no mapping should have let through: an endless number, half a character, a wrong type."""
+
 
 class StoreWriteError(WatchkeeperError):
     """The disk did not take a transaction; nothing of it remains, and it may be tried again."""
@@ -129,6 +132,24 @@ class Store:
             _note(changes, entity, key, state)
         self._write(states, rows, gone)
         return changes
+
+    def merge_singly(self, facts: Iterable[Facts]) -> tuple[Changes, list[tuple[Facts, str]]]:
+        """Merge facts one by one and pass over those that cannot be; return these with the reasons.
+
+        For a batch that `merge` refuses, in a transaction of its own: one observation that nobody thought of must
+        not keep all others out of the index. It is slow.
+        """
+        changes, refused = Changes(), list[tuple[Facts, str]]()
+        for item in facts:
+            self.connection.execute("SAVEPOINT single")
+            try:
+                changes.update(self.merge([item]))
+            except UNMERGEABLE as error:
+                self.connection.execute("ROLLBACK TO single")
+                self._cache.pop((item.entity, item.key), None)
+                refused.append((item, f"not merged: {type(error).__name__}: {error}"))
+            self.connection.execute("RELEASE single")
+        return changes, refused
 
     def _write(
         self,

@@ -1,0 +1,104 @@
+"""Values that no store can hold: whoever sends them loses nothing else, and stops nobody's recording."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from watchkeeper.events.merge import Facts
+from watchkeeper.pipeline.catch_up import catch_up
+from watchkeeper.pipeline.merging import merge_interpretation
+from watchkeeper.pipeline.rebuild import rebuild
+from watchkeeper.pipeline.recording import Recording
+from watchkeeper.pipeline.transcripts import TranscriptIntake
+from watchkeeper.queries.calls import get_call
+from watchkeeper.queries.status import counts
+from watchkeeper.settings import Settings
+from watchkeeper.spool.writer import append_frame
+from watchkeeper.store.interpret import Interpretation
+from watchkeeper.store.sqlite.reading import open_reader
+
+ENDLESS = "9" * 30
+COMMIT = {"sha": "abcdef1", "branch": {"odd": True}}
+STATISTICS = f"[main abcdef1] x\n {ENDLESS} files changed, {ENDLESS} insertions(+)"
+
+
+def payload(event: str, call: str, **fields: Any) -> bytes:
+    """Return a hook's payload; the text ENDLESS in quotes becomes a bare number."""
+    body = {"hook_event_name": event, "session_id": "s", "tool_use_id": call, "tool_name": "Bash", **fields}
+    return json.dumps(body).replace(f'"{ENDLESS}"', ENDLESS).encode()
+
+
+HOSTILE = {
+    "an endless number in an event": payload("Stop", "a", something=ENDLESS),
+    "an endless number in an input": payload("PreToolUse", "a", tool_input={"command": "x", "n": [ENDLESS]}),
+    "an endless exit status": payload("PostToolUseFailure", "a", error=f"Exit code {ENDLESS}"),
+    "an exit status of 5,000 digits": payload("PostToolUseFailure", "a", error="Exit code " + "9" * 5000),
+    "endless statistics of a commit": payload(
+        "PostToolUse", "a", tool_response={"stdout": STATISTICS, "gitOperation": {"commit": COMMIT}}
+    ),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_value_that_cannot_be_stored_stops_nothing(settings: Settings, name: str) -> None:
+    """The event is on record with what can be kept of it, those after it are too, and a rebuild agrees."""
+    settings.places.spool.mkdir(parents=True, mode=0o700)
+    append_frame(settings.places.spool, HOSTILE[name])
+    append_frame(settings.places.spool, payload("PreToolUse", "b", tool_input={"command": "ls"}))
+    catch_up(settings)
+    for _ in range(2):
+        with open_reader(settings.places) as reader:
+            assert get_call(reader, "b")["call"]["tool"] == "Bash"
+            assert counts(reader)["sessions"] == 1
+            assert counts(reader)["tool_calls"] == (1 if "event" in name else 2)
+            assert list(reader.connection.execute("SELECT * FROM skipped")) == []
+        rebuild(settings)
+
+
+@pytest.mark.parametrize(
+    "value", [10**30, "\ud800", object()], ids=["endless", "half a character", "no value"]
+)
+def test_a_fact_that_breaks_the_merge_is_passed_over_alone(settings: Settings, value: object) -> None:
+    """The last net, for what a mapping should not have let through: the batch's other facts are merged."""
+
+    def fact(key: str, cwd: object) -> Facts:
+        return Facts("call", key, "hook", 0, 1, {"session_id": "s", "tool": "Bash", "cwd": cwd, "seen": 1})
+
+    with Recording(settings) as recording:
+        result = Interpretation(facts=[fact("good", "/"), fact("bad", value), fact("late", "/")])
+        changes = merge_interpretation(recording.store, result, recording.ledger.next_seq)
+        connection = recording.store.connection
+        assert changes.calls == {"good", "late"}
+        assert list(connection.execute("SELECT tool_use_id FROM calls ORDER BY 1")) == [("good",), ("late",)]
+        [(place, reason)] = connection.execute("SELECT file, reason FROM skipped")
+        assert place == "call bad"
+        assert reason.startswith("not merged: ")
+
+
+@pytest.mark.parametrize("name", ["-p/\udcff.jsonl", "-\udcfe/a.jsonl", "-p/s/subagents/agent-\udcff.jsonl"])
+def test_a_transcript_whose_name_is_no_text_is_read_like_any_other(settings: Settings, name: str) -> None:
+    """Names of files are bytes; one that is no UTF-8 must stop neither its own recording nor others'."""
+    folder = settings.claude_config_dirs[0] / "projects"
+    for place in (name, "-p/other.jsonl"):
+        path = folder / place
+        path.parent.mkdir(parents=True, exist_ok=True)
+        said = {
+            "type": "user",
+            "sessionId": "s",
+            "uuid": place[-9:-6],
+            "message": {"role": "user", "content": "hi"},
+        }
+        path.write_text(json.dumps(said) + "\n")
+        if "agent" in place:
+            path.with_suffix(".meta.json").write_text('{"agentType": "Explore", "n": ' + ENDLESS + "}")
+    catch_up(settings)
+    with open_reader(settings.places) as reader:
+        files = {row[0] for row in reader.connection.execute("SELECT relative FROM files")}
+        assert files == {"-p/other.jsonl", name.replace("\udcff", "\\xff").replace("\udcfe", "\\xfe")}
+        assert list(reader.connection.execute("SELECT * FROM skipped")) == []
+    rebuild(settings)
+    with Recording(settings) as recording:
+        assert TranscriptIntake(recording).discover(settings.claude_config_dirs) == 0
