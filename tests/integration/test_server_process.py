@@ -237,6 +237,12 @@ def test_a_body_that_a_form_could_send_is_refused(served: Served, path: str, kin
     assert json.loads(body)["error"]["code"] == "unsupported_media_type"
 
 
+@pytest.mark.parametrize("path", ["//hook", "/%68ook", "/api//local/signin-code", "//api/local/signin-code"])
+def test_a_browser_is_kept_out_however_the_path_is_written(served: Served, path: str) -> None:
+    headers = {"Cookie": served.cookie(), "Content-Type": "application/json"}
+    assert served.ask("POST", path, headers, b'{"hook_event_name":"Stop","session_id":"s"}')[0] == 403
+
+
 def test_a_body_without_a_type_is_refused(served: Served) -> None:
     assert served.ask("POST", "/hook", served.token, b"{}")[0] == 415
 
