@@ -142,6 +142,44 @@ def test_escape_sequences_in_an_argument_do_not_reach_the_terminal(tmp_path: Pat
     assert done.returncode == 2
 
 
+def test_a_folder_with_other_things_is_not_made_a_home(tmp_path: Path) -> None:
+    """The home is closed to everybody else, which a folder in use would not survive."""
+    folder = tmp_path / "documents"
+    folder.mkdir(mode=0o755)
+    folder.chmod(0o755)
+    (folder / "letter.txt").write_text("kept")
+    for command in (["sessions"], ["up", "--no-open"], ["import"], ["install"]):
+        done = wk(tmp_path, "--home", str(folder), *command)
+        assert done.returncode == 1
+        assert done.stderr == (
+            f"wk: {folder}: this folder is no Watchkeeper home: it holds other things, such as letter.txt, "
+            "and a home is closed to everybody else. Name an empty or a new folder.\n"
+        )
+    assert [path.name for path in folder.iterdir()] == ["letter.txt"]
+    assert folder.stat().st_mode & 0o777 == 0o755
+    done = wk(tmp_path, "--home", str(folder / "letter.txt"), "sessions")
+    assert done.returncode == 1
+    assert "the home is no folder" in done.stderr
+
+
+def test_a_home_with_nothing_but_its_settings_is_a_home(tmp_path: Path) -> None:
+    home = tmp_path / "watchkeeper"
+    home.mkdir()
+    (home / "config.toml").write_text("[server]\nport = 7999\n")
+    assert wk(tmp_path, "sessions").returncode == 0
+
+
+def test_a_limit_beyond_what_the_store_can_count_is_no_limit(tmp_path: Path) -> None:
+    done = wk(tmp_path, "sessions", "-n", "99999999999999999999")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_home_that_cannot_be_made_is_said_once_and_with_its_reason(tmp_path: Path) -> None:
+    done = wk(tmp_path, "--home", "/proc/none", "coverage")
+    assert done.stderr.count("\n") == 1
+    assert "another process" not in done.stderr
+
+
 def test_a_reader_that_goes_away_is_no_error_message(tmp_path: Path) -> None:
     env = {"HOME": str(tmp_path), "PATH": os.environ["PATH"], "PYTHONPATH": str(SOURCES)}
     reading, writing = os.pipe()

@@ -85,11 +85,12 @@ def _dispatch(words: list[str]) -> int:
     from pathlib import Path
 
     from watchkeeper.cli.context import Context
-    from watchkeeper.cli.home_guard import refuse_foreign_home
+    from watchkeeper.cli.home_guard import refuse_foreign_home, refuse_other_folder
     from watchkeeper.settings import Settings, default_home
 
     home = Path(arguments.home).expanduser().absolute() if arguments.home else None
     refuse_foreign_home(name, home or default_home(), arguments)
+    refuse_other_folder(name, home or default_home())
     context = Context(Settings(home), json=arguments.json)
     status: int = _module(name).run(arguments, context)
     return status

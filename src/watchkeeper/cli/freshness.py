@@ -32,9 +32,7 @@ def bring_up_to_date(context: Context) -> int | None:
     age = _ask_daemon(context) if places.recorder_socket.exists() else None
     if age is None:
         age = _by_ourselves(context)
-    if age is None:
-        context.note("wk: another process is writing; this answer may miss the newest events")
-    elif age > 0:
+    if age:
         context.note(f"wk: this answer is {age / 1000:.0f} seconds old")
     return age
 
@@ -88,6 +86,7 @@ def _by_ourselves(context: Context) -> int | None:
                 lambda now: progress(now.bytes_done, now.bytes_total, f"{now.files_done:,} transcripts read"),
             )
     except LockedError:
+        context.note("wk: another process is writing; this answer may miss the newest events")
         return None
     except WatchkeeperError as error:
         context.note(f"wk: what is new could not be read: {error}")

@@ -12,6 +12,22 @@ AS_ROOT = frozenset({"install", "uninstall", "verify", "config"})
 WITHOUT_HOME = frozenset({"demo"})
 """Commands that use a home of their own."""
 
+_OURS = frozenset(
+    (
+        "config.toml",
+        "managed.json",
+        "bin",
+        "spool",
+        "ledger",
+        "archive",
+        "keys",
+        "run",
+        "backups",
+        "daemon.log",
+    )
+)
+_OF_THE_SYSTEM = frozenset(("lost+found", ".DS_Store"))
+
 
 def refuse_foreign_home(command: str, home: Path, arguments: object = None) -> None:
     """Refuse a command on a home that this user cannot use.
@@ -48,6 +64,33 @@ def refuse_foreign_home(command: str, home: Path, arguments: object = None) -> N
         hint=f"Ask its owner, or as root run: sudo -u {_account(name)} wk {command} --home {home}",
         place=str(home),
     )
+
+
+def refuse_other_folder(command: str, home: Path) -> None:
+    """Refuse a folder that holds something else: a home is closed to others, and its folders are made there.
+
+    Raises:
+        ConfigError: The folder is not empty and no Watchkeeper home, or it is no folder.
+    """
+    if command in WITHOUT_HOME or (os.access(home / "keys", os.F_OK) and os.access(home / "ledger", os.F_OK)):
+        return
+    try:
+        foreign = sorted(entry.name for entry in home.iterdir() if not _is_ours(entry.name))
+    except (FileNotFoundError, PermissionError):
+        return
+    except NotADirectoryError as error:
+        raise ConfigError("the home is no folder", hint="Choose another one.", place=str(home)) from error
+    if foreign:
+        raise ConfigError(
+            "this folder is no Watchkeeper home",
+            why=f"it holds other things, such as {foreign[0]}, and a home is closed to everybody else",
+            hint="Name an empty or a new folder.",
+            place=str(home),
+        )
+
+
+def _is_ours(name: str) -> bool:
+    return name in _OURS or name in _OF_THE_SYSTEM or name.startswith(("watchkeeper.db", "state.db"))
 
 
 def _account(name: str) -> str:

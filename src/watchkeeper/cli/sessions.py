@@ -14,6 +14,8 @@ from watchkeeper.errors import UsageError
 
 HELP = "List sessions, newest first, or search them; each with the command that resumes it."
 
+_MOST = 1_000_000_000
+"""A limit beyond this is no limit; the store takes no number of any size."""
 _COLUMNS = (
     Column("session"),
     Column("project", least=10),
@@ -59,7 +61,7 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
             project=arguments.project,
             since_ms=since,
             until_ms=until,
-            limit=arguments.limit,
+            limit=min(arguments.limit, _MOST),
             now_ms=now,
         )
     if context.json:
@@ -110,7 +112,7 @@ def _cost(row: dict[str, Any]) -> str:
 def _print_none(arguments: argparse.Namespace, context: Context) -> None:
     if arguments.words or arguments.project or arguments.since or arguments.until:
         context.line("No session matches.")
-        context.next_step("wk sessions --since all")
+        context.next_step("wk sessions lists them all")
     else:
         context.line("No session is on record yet.")
         context.next_step("wk install registers the hooks · wk demo shows packaged sessions")
