@@ -142,7 +142,7 @@ def _content(name: str, value: Any, context: Context) -> list[str]:
     if name == "diff":
         return diff_lines(str(value), context)
     if isinstance(value, str):
-        return _block(value.rstrip("\n"), None)
+        return _block(value.strip("\n") if name == "reasoning" else value.rstrip("\n"), None)
     import json
 
     return _block(json.dumps(value, indent=2, ensure_ascii=False), None)

@@ -9,7 +9,7 @@ from watchkeeper.cli.context import Context
 from watchkeeper.cli.freshness import fresh_reader, with_age
 from watchkeeper.cli.periods import local_time
 from watchkeeper.cli.tables import Cell, Column, table
-from watchkeeper.cli.terminal import counted, one_line
+from watchkeeper.cli.terminal import counted, one_line, reason_lines
 from watchkeeper.errors import UsageError
 
 HELP = "Say how much of what happened is on record, by which witness, and name every gap."
@@ -123,7 +123,8 @@ def _print_rest(report: dict[str, Any], context: Context) -> None:
         context.line()
         context.line("Not collected:")
         for entry in report["not_collected"]:
-            context.line(f"  {one_line(entry['event'])}: {one_line(entry['reason'])}")
+            for line in reason_lines(entry["event"], entry["reason"], context.width):
+                context.line(line)
     if report["unknown_events"]:
         context.line()
         context.line("On record untouched, of a type without a mapping:")

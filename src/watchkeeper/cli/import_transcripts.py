@@ -67,4 +67,6 @@ def _print(report: dict[str, Any], context: Context) -> None:
         context.line(one_line(f"{entry['file']}:{entry['line']}: {entry['reason']}"))
     if len(skipped) > _SHOWN_SKIPPED:
         context.line(context.style(f"… {len(skipped) - _SHOWN_SKIPPED:,} more: wk import --json", "dim"))
+    if not report["files"] and not skipped:
+        context.line("Nothing new: what there is was read before.")
     context.next_step("wk sessions lists what is on record")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from watchkeeper.cli.context import Context
+from watchkeeper.cli.terminal import reason_lines
 from watchkeeper.errors import UsageError
 
 if TYPE_CHECKING:
@@ -177,5 +178,6 @@ def _print(plan: Plan, outcome: Outcome, context: Context) -> None:
         f"Collected: {len(plan.events)} of {len(plan.events) + len(plan.uncollected)} kinds of events. Not:"
     )
     for name, reason in plan.uncollected:
-        context.line(f"  {name}: {reason}")
+        for line in reason_lines(name, reason, context.width):
+            context.line(line)
     context.next_step("New sessions are recorded from now on · wk doctor checks the whole chain")

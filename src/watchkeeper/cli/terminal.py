@@ -72,6 +72,14 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
+def reason_lines(name: str, reason: str, width: int) -> list[str]:
+    """Return harmless lines ``  name: reason``, wrapped to the width under the name."""
+    from textwrap import wrap
+
+    text = f"{one_line(name)}: {one_line(reason)}"
+    return wrap(text, width, initial_indent="  ", subsequent_indent="    ", break_on_hyphens=False)
+
+
 def columns_of(text: str) -> int:
     """Return how many terminal columns the text fills; wide characters fill two, combining ones none."""
     if text.isascii():

@@ -113,7 +113,7 @@ class TimelineView:
     def _text(self, text: str | None, width: int) -> list[str]:
         lines = [
             clip(line, width - len(_INDENT)) if not self._full else line
-            for line in visible(text or "").split("\n")
+            for line in visible(text or "").strip("\n").split("\n")
         ]
         return trimmed(lines, _TEXT_LINES, self._context, full=self._full)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from watchkeeper.cli.context import Context
-from watchkeeper.cli.terminal import one_line
+from watchkeeper.cli.terminal import counted, one_line
 from watchkeeper.errors import ConfigError, NotFoundError, UsageError
 
 HELP = "Check that the record, or an exported bundle, is whole and unchanged. Exit status 1 when it is not."
@@ -107,7 +107,7 @@ def _print(verdict: dict[str, Any], context: Context) -> None:
     completeness = verdict["completeness"]
     tone = {"complete": "good", "truncated": "bad"}.get(completeness, "warn")
     anchor = verdict["anchor"]
-    context.line(f"entries       {verdict['entries']:,}, {verdict['checkpoints']:,} signatures hold")
+    context.line(f"entries       {verdict['entries']:,}, {_signatures(verdict['checkpoints'])}")
     context.line("integrity     " + context.style(verdict["integrity"], "good" if whole else "bad"))
     context.line("completeness  " + context.style(completeness, tone))
     if verdict["first_bad"] is not None:
@@ -117,6 +117,10 @@ def _print(verdict: dict[str, Any], context: Context) -> None:
         why = f": {found['why']}" if found["why"] else ""
         place = f" ({found['place']})" if found["place"] else ""
         _wrapped("finding", one_line(found["what"] + why + place), context)
+
+
+def _signatures(number: int) -> str:
+    return f"{counted(number, 'signature')} {'holds' if number == 1 else 'hold'}"
 
 
 def _wrapped(name: str, text: str, context: Context) -> None:
