@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from watchkeeper.events.merge import Facts, lift
 from watchkeeper.sources.claude_code.hook_events import HOOK_EVENTS
 from watchkeeper.sources.claude_code.hooks import KNOWN_EVENTS, HookEvent, map_hook
 from watchkeeper.sources.claude_code.prompts import expansion_facts, framework_facts
-from watchkeeper.sources.claude_code.transcript_view import TranscriptLine
+from watchkeeper.sources.claude_code.transcript_view import TranscriptLine, time_of
 from watchkeeper.sources.claude_code.transcripts import map_line
 from watchkeeper.sources.claude_code.usage import usage_facts
 
@@ -144,6 +145,36 @@ def test_a_replay_for_an_aside_never_owns_the_message() -> None:
     [aside] = of(line(body | {"agentId": "aside_question-1", "isSidechain": True}), "request")
     assert main.rank < aside.rank
     assert (main.values["replay"], aside.values["replay"]) == (0, 1)
+
+
+def test_an_aside_never_claims_the_calls_and_requests_that_it_repeats() -> None:
+    """The main agent's own lines name no agent, so an aside that named itself would win."""
+    use = {"type": "tool_use", "id": "t", "name": "Read", "input": {}}
+    result = {"type": "tool_result", "tool_use_id": "t", "content": "x"}
+    common = {"sessionId": "s", "isSidechain": True}
+    asked = common | {"type": "assistant", "message": {"id": "m", "model": "x", "content": [use]}}
+    answered = common | {"type": "user", "message": {"content": [result]}}
+    for agent, expected in (("aside_question-1", None), ("a1", "a1")):
+        facts = [*line(asked, agent=agent), *line(answered, agent=agent)]
+        owners = [item.values["agent_id"] for item in facts if item.entity in {"call", "request"}]
+        assert owners == [expected] * 3
+
+
+def test_a_compaction_is_no_subagent_though_the_client_announces_its_end_as_one() -> None:
+    stop = {"hook_event_name": "SubagentStop", "session_id": "s", "agent_id": "a"}
+    assert of(hook(stop | {"agent_type": ""}), "subagent") == []
+    assert [item.key for item in of(hook(stop | {"agent_type": "Explore"}), "subagent")] == ["a"]
+    assert [item.key for item in of(hook(stop), "subagent")] == ["a"]
+
+
+def test_a_time_without_a_zone_is_utc_on_every_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    time.tzset()
+    try:
+        assert time_of("2026-02-11T00:26:09.713") == time_of("2026-02-11T00:26:09.713Z")
+    finally:
+        monkeypatch.undo()
+        time.tzset()
 
 
 def test_a_line_copied_into_a_fork_belongs_to_its_original() -> None:

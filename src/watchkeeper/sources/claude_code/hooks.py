@@ -263,6 +263,8 @@ def _subagent_start(event: HookEvent) -> list[Facts]:
 
 
 def _subagent_stop(event: HookEvent) -> list[Facts]:
+    if event.body.get("agent_type") == "":
+        return []  # The client's own summary of a compaction: no subagent, and never announced as one.
     answer = _text(event.body.get("last_assistant_message"))
     values = {
         "ended_at": event.at,

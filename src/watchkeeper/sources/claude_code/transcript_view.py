@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from watchkeeper.events.entities import WITNESS_BITS
@@ -72,7 +72,7 @@ def view_of(line: TranscriptLine) -> View:
     agent = text_of(body.get("agentId")) or line.agent_hint
     rank = RANK_MAIN
     if agent or body.get("isSidechain") is True:
-        rank = RANK_ASIDE if agent and agent.startswith("aside_question") else RANK_SIDECHAIN
+        rank = RANK_ASIDE if is_aside(agent) else RANK_SIDECHAIN
     session = text_of(body.get("sessionId")) or line.session_hint
     origin = original_session(body)
     copied = origin is not None and origin != session
@@ -86,6 +86,11 @@ def view_of(line: TranscriptLine) -> View:
         rank=rank + RANK_COPY if copied else rank,
         copied_into=session if copied else None,
     )
+
+
+def is_aside(agent: str | None) -> bool:
+    """Tell whether an agent's name is that of a question asked aside (``/btw``)."""
+    return agent is not None and agent.startswith("aside_question")
 
 
 def original_session(body: Mapping[str, Any]) -> str | None:
@@ -126,10 +131,12 @@ def _event_text(body: Mapping[str, Any]) -> str | None:
 
 
 def time_of(value: Any) -> int:
-    """Return a timestamp in epoch milliseconds, or `UNKNOWN_TIME`."""
+    """Return a timestamp in epoch milliseconds, or `UNKNOWN_TIME`; one without a zone is in UTC."""
     if isinstance(value, str):
         try:
-            return round(datetime.fromisoformat(value).timestamp() * 1000)
+            moment = datetime.fromisoformat(value)
+            moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+            return round(moment.timestamp() * 1000)
         except (ValueError, OverflowError):
             return UNKNOWN_TIME
     number = whole_number(value)

@@ -16,7 +16,6 @@ from watchkeeper.events.merge import UNKNOWN_TIME, Facts
 from watchkeeper.sources.claude_code.prompts import expansion_facts, framework_facts
 from watchkeeper.sources.claude_code.tools import error_facts, input_facts, response_facts
 from watchkeeper.sources.claude_code.transcript_view import (
-    RANK_ASIDE,
     RANK_MAIN,
     RANK_PROGRESS,
     SEEN,
@@ -24,6 +23,7 @@ from watchkeeper.sources.claude_code.transcript_view import (
     TranscriptLine,
     View,
     event_facts,
+    is_aside,
     known_time,
     text_of,
     time_of,
@@ -91,11 +91,20 @@ def _session(view: View) -> list[Facts]:
     facts = [view.facts("session", view.session, values)]
     if view.copied_into:
         facts.append(view.facts("session", view.copied_into, {"forked_from": view.session, "seen": SEEN}))
-    if view.agent and not view.agent.startswith("aside_question"):
+    if _agent_at_work(view):
         seen = {"session_id": view.session, "seen": SEEN}
         times = {} if view.at == UNKNOWN_TIME else {"started_at": view.at, "last_at": view.at}
-        facts.append(view.facts("subagent", view.agent, seen | times))
+        facts.append(view.facts("subagent", str(view.agent), seen | times))
     return facts
+
+
+def _agent_at_work(view: View) -> str | None:
+    """Return the subagent that did what the line tells.
+
+    An aside (``/btw``) only answers; the requests and calls in its file are copies of the main agent's, whose own
+    lines name no agent and so could not contradict it.
+    """
+    return None if is_aside(view.agent) else view.agent
 
 
 def _assistant(view: View, line: TranscriptLine) -> list[Facts]:
@@ -127,13 +136,13 @@ def _request(view: View, key: str, message: Mapping[str, Any]) -> list[Facts]:
     model = text_of(message.get("model"))
     values: dict[str, Any] = {
         "session_id": view.session,
-        "agent_id": view.agent,
+        "agent_id": _agent_at_work(view),
         "request_id": text_of(view.body.get("requestId")),
         "model": model,
         "stop_reason": text_of(message.get("stop_reason")),
         "sidechain": 0 if view.main else 1,
         "synthetic": 1 if model == SYNTHETIC_MODEL else 0,
-        "replay": 1 if view.rank == RANK_ASIDE else 0,
+        "replay": 1 if is_aside(view.agent) else 0,
         "seen": SEEN,
         **usage_facts(message.get("usage"), view.body.get("costUSD")),
     }
@@ -153,7 +162,7 @@ def _tool_use(view: View, block: Mapping[str, Any], path: Path, message_id: str)
     values = {
         **input_facts(tool, block.get("input")),
         "session_id": view.session,
-        "agent_id": view.agent,
+        "agent_id": _agent_at_work(view),
         "message_id": message_id,
         "cwd": text_of(view.body.get("cwd")),
         "asked_at": known_time(view.at),
@@ -193,7 +202,7 @@ def _tool_result(view: View, block: Mapping[str, Any], path: Path, *, alone: boo
     response = view.body.get("toolUseResult") if alone else None
     values: dict[str, Any] = {
         "session_id": view.session,
-        "agent_id": view.agent,
+        "agent_id": _agent_at_work(view),
         "prompt_id": text_of(view.body.get("promptId")),
         "answered_at": known_time(view.at),
         "result": ref(view.source, [*path, "content"], block.get("content")),
