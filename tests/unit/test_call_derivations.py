@@ -148,6 +148,13 @@ def test_before_the_first_hook_it_was_not_installed_after_it_was_off() -> None:
     assert call_gap(written, bare, now=NOW, first_hook_ever=1) == ("hooks_off", [])
 
 
+def test_what_was_done_before_the_first_hook_ever_is_not_held_against_the_hooks() -> None:
+    """A session that goes on after the installation holds calls from before it."""
+    written = row(seen=SEEN_TRANSCRIPT_USE | SEEN_TRANSCRIPT_RESULT, started_at=4)
+    assert call_gap(written, SESSION, now=NOW, first_hook_ever=5) == ("hook_not_installed", ["hook"])
+    assert call_gap(written, SESSION, now=NOW, first_hook_ever=4) == ("hook_stopped", ["hook"])
+
+
 def test_every_class_of_gap_is_explained() -> None:
     for name, text in GAP_EXPLANATIONS.items():
         assert text.endswith("."), name
@@ -158,6 +165,10 @@ def test_permission_says_who_let_a_call_through_as_far_as_known() -> None:
     assert permission(row(), []) == ("allow", "not asked")
     assert permission(row(), [asked]) == ("ask", "user")
     assert permission(row(permission_mode="bypassPermissions"), []) == ("allow", "mode bypassPermissions")
+    edits = row(permission_mode="acceptEdits", tool="Edit")
+    assert permission(edits, []) == ("allow", "mode acceptEdits")
+    assert permission(edits | {"tool": "Bash"}, []) == ("allow", "not asked")
+    assert permission(row(permission_mode="dontAsk"), []) == ("allow", "not asked")
     assert permission(row(outcome="denied", outcome_by="hook"), []) == ("deny", "hook")
     assert permission(row(seen=SEEN_TRANSCRIPT_USE), []) == (None, None)
     assert permission(row(), [asked | {"at": 5_000}]) == ("allow", "not asked")

@@ -20,6 +20,10 @@ Row = dict[str, Any]
 
 AGENT_TOOLS = {"Agent", "Task"}
 
+_MODES_THAT_ALLOW = {"bypassPermissions", "auto"}
+_EDITS = {"Edit", "MultiEdit", "Write", "NotebookEdit"}
+"""What the mode ``acceptEdits`` lets through; in it, and in ``dontAsk``, all else passes for other reasons."""
+
 LIVE_MS = 10 * 60 * 1000
 """A session without an announced end counts as over when it has been silent for this long."""
 
@@ -34,7 +38,7 @@ GAP_EXPLANATIONS: dict[str, str] = {
     "interrupted": "The call was stopped while it ran; the client sends no result event then.",
     "unfinished": "The session ended, or fell silent, before a result of this call was announced.",
     "background_agent": "The work went on in the background after the result event; its end is not announced.",
-    "hook_not_installed": "No hook was installed on this machine when this session ran.",
+    "hook_not_installed": "No hook was installed on this machine yet when this was done.",
     "hooks_off": "Hooks were installed, but none fired in this session: hooks off, --bare, or another config folder.",
     "hook_stopped": "Hooks fired in this session before or after, but not for this call.",
     "transcript_missing": "The transcript does not show this call: deleted, switched off, or not yet written.",
@@ -55,9 +59,9 @@ def call_gap(
     """
     missing = missing_witnesses(call, session, now=now)
     if "hook" in missing:
-        if call["outcome"] == "rejected":
-            return "schema_rejected", missing
-        return "hook_stopped", missing
+        if _before(call, first_hook_ever):
+            return "hook_not_installed", missing
+        return "schema_rejected" if call["outcome"] == "rejected" else "hook_stopped", missing
     if "transcript" in missing:
         return "transcript_missing", missing
     if not call["seen"] & SEEN_HOOK:
@@ -84,9 +88,15 @@ def missing_witnesses(call: Row, session: Row, *, now: int) -> list[str]:
 
 
 def _gap_without_hooks(call: Row, first_hook_ever: int | None) -> tuple[str, list[str]]:
-    if first_hook_ever is None or (call["started_at"] or 0) < first_hook_ever:
-        return "hook_not_installed", []
-    return "hooks_off", []
+    before = first_hook_ever is None or call["started_at"] is None or _before(call, first_hook_ever)
+    return "hook_not_installed" if before else "hooks_off", []
+
+
+def _before(call: Row, first_hook_ever: int | None) -> bool:
+    """Tell whether a call was made before any hook is known to have fired on this machine."""
+    if first_hook_ever is None or call["started_at"] is None:
+        return False
+    return bool(call["started_at"] < first_hook_ever)
 
 
 def _gap_in_pair(call: Row, session: Row, now: int) -> tuple[str, list[str]] | None:
@@ -123,8 +133,10 @@ def permission(call: Row, requests: Iterable[Row]) -> tuple[str | None, str | No
         return "ask", "user"
     if not call["seen"] & SEEN_HOOK:
         return None, None
-    if call["permission_mode"] in {"bypassPermissions", "acceptEdits", "auto", "dontAsk"}:
+    if call["permission_mode"] in _MODES_THAT_ALLOW:
         return "allow", f"mode {call['permission_mode']}"
+    if call["permission_mode"] == "acceptEdits" and call["tool"] in _EDITS:
+        return "allow", "mode acceptEdits"
     return "allow", "not asked" if call["permission_mode"] else None
 
 
