@@ -19,6 +19,7 @@ from watchkeeper.pipeline.recording import Recording
 from watchkeeper.queries.calls import get_call
 from watchkeeper.queries.coverage import coverage
 from watchkeeper.queries.sessions import get_session, list_sessions
+from watchkeeper.queries.status import counts
 from watchkeeper.queries.timeline import timeline
 from watchkeeper.settings import Settings
 from watchkeeper.spool.writer import append_frame
@@ -177,3 +178,26 @@ def test_the_packaged_sessions_name_no_place_of_the_machine_they_were_made_on() 
         assert "/home/dev" in text or path.name.endswith(".meta.json")
         for place in ("/root/", "/Users/", "/tmp/real"):
             assert place not in text, path
+
+
+def test_a_session_whose_lines_have_no_time_is_listed_last_and_paged_to(
+    recorded: Settings, tmp_path: Path
+) -> None:
+    """Its prompts and tokens count, so it must be found; a mere title is no session."""
+    folder = tmp_path / "old" / "projects" / "p"
+    folder.mkdir(parents=True)
+    message = {"id": "m", "model": "x", "usage": {"input_tokens": 10, "output_tokens": 20}}
+    timeless = {"type": "assistant", "uuid": "u", "sessionId": "timeless", "message": message}
+    (folder / "timeless.jsonl").write_text(json.dumps(timeless) + "\n")
+    (folder / "title-only.jsonl").write_text('{"type":"summary","summary":"A title"}\n')
+    catch_up(recorded, [folder], lambda _: None)
+    with open_reader(recorded.places) as reader:
+        pages, cursor = [], None
+        while not pages or cursor:
+            page: dict[str, Any] = list_sessions(reader, limit=1, cursor=cursor, now_ms=NOW)
+            pages.append(page["sessions"][0]["session_id"])
+            cursor = page["next"]
+        assert (len(pages), pages[-1], page["total"]) == (3, "timeless", 3)
+        assert counts(reader)["sessions"] == 3
+        assert get_session(reader, "timeless", NOW)["session"]["last_at"] is None
+        assert timeline(reader, "timeless", limit=10, now_ms=NOW)["items"] is not None

@@ -23,7 +23,11 @@ from watchkeeper.queries.forms import (
 from watchkeeper.queries.gaps import gap_count
 from watchkeeper.store.sqlite.reading import Reader
 
-_LISTED = "coalesce(s.synthetic, 0) = 0 AND s.last_at IS NOT NULL"
+LISTED = """coalesce(s.synthetic, 0) = 0 AND (s.last_at IS NOT NULL
+  OR EXISTS (SELECT 1 FROM prompts p WHERE p.session_id = s.session_id)
+  OR EXISTS (SELECT 1 FROM calls c WHERE c.session_id = s.session_id)
+  OR EXISTS (SELECT 1 FROM requests r WHERE r.session_id = s.session_id))"""
+"""Sessions with a time, or with content although none of their lines has one; not those with a mere title."""
 
 _COUNTS = f"""
   (SELECT count(*) FROM prompts p WHERE p.session_id = s.session_id
@@ -70,7 +74,7 @@ def list_sessions(
     condition, bindings = _condition(words, project, since_ms, until_ms)
     total = reader.value(f"SELECT count(*) FROM sessions s WHERE {condition}", bindings)
     if cursor:
-        condition += " AND (s.last_at, s.session_id) < (:cursor_at, :cursor_id)"
+        condition += " AND (coalesce(s.last_at, 0), s.session_id) < (:cursor_at, :cursor_id)"
         bindings |= _parse_cursor(cursor)
     bindings |= {"limit": limit + 1, "lag": now - 60_000}
     rows = list(
@@ -84,7 +88,7 @@ def list_sessions(
     )
     more = len(rows) > limit
     page = rows[:limit]
-    following = f"{page[-1]['last_at']}:{page[-1]['session_id']}" if more and page else None
+    following = f"{page[-1]['last_at'] or 0}:{page[-1]['session_id']}" if more and page else None
     return {"sessions": [session_view(reader, row, now) for row in page], "total": total, "next": following}
 
 
@@ -95,7 +99,7 @@ def sessions_by_id(reader: Reader, ids: Sequence[str], now_ms: int | None = None
     for session_id in ids:
         row = reader.row(
             "WITH picked AS (SELECT :id AS session_id)"
-            f" SELECT s.*, {_COUNTS} WHERE s.session_id = :id AND {_LISTED}",
+            f" SELECT s.*, {_COUNTS} WHERE s.session_id = :id AND {LISTED}",
             {"id": session_id, "lag": now - 60_000},
         )
         if row is not None:
@@ -132,7 +136,7 @@ def resolve_session(reader: Reader, prefix: str) -> str:
     rows = list(
         reader.rows(
             "SELECT session_id FROM sessions s WHERE session_id >= :low AND session_id < :high"
-            f" AND {_LISTED} LIMIT 3",
+            f" AND {LISTED} LIMIT 3",
             {"low": prefix, "high": prefix + "\U0010ffff"},
         )
     )
@@ -232,7 +236,7 @@ def _agents(reader: Reader, session_id: str) -> Sequence[dict[str, Any]]:
 def _condition(
     terms: Sequence[str], project: str | None, since_ms: int | None, until_ms: int | None
 ) -> tuple[str, dict[str, Any]]:
-    parts, bindings = [_LISTED], dict[str, Any]()
+    parts, bindings = [LISTED], dict[str, Any]()
     for place, word in enumerate(terms):
         parts.append(
             "instr(lower(coalesce(s.title_custom, '') || ' ' || coalesce(s.title_ai, '') || ' ' ||"

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from watchkeeper.queries.forms import rfc3339
+from watchkeeper.queries.sessions import LISTED
 from watchkeeper.store.sqlite.reading import Reader
 
 
 def counts(reader: Reader) -> dict[str, Any]:
     """Return how many sessions, calls and ledger entries are on record, and when the latest event was."""
-    listed = "FROM sessions WHERE coalesce(synthetic, 0) = 0 AND last_at IS NOT NULL"
+    listed = f"FROM sessions s WHERE {LISTED}"
     entries = reader.value("SELECT value FROM meta WHERE name = 'ledger_next'")
     return {
         "sessions": reader.value(f"SELECT count(*) {listed}"),
