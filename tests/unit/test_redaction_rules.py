@@ -129,6 +129,18 @@ def test_the_letter_of_an_escape_is_neither_taken_for_a_token_nor_in_its_way() -
     assert REDACTOR.redact(coloured).data == b'{"a":"\\u001b[31m[REDACTED:github-token]\\u001b[0m"}'
 
 
+@pytest.mark.parametrize("name", ["TOKEN", "SECRET", "PASSWORD", "PASSPHRASE"])
+@pytest.mark.parametrize("before", ["A=1\n", "\r\n", "\t", "export ", ""])
+@pytest.mark.parametrize("levels", [1, 2, 3])
+def test_a_name_of_one_word_at_the_start_of_a_line_is_seen(name: str, before: str, levels: int) -> None:
+    """The letter before the name is then that of the line end's escape."""
+    for text in (f"{before}{name}=hunter2hunter2\nB=2", f'{before}{name.lower()} = "hunter2hunter2"\n'):
+        nested: object = text
+        for _ in range(levels):
+            nested = json.dumps({"o": nested})
+        assert b"hunter2" not in REDACTOR.redact(str(nested).encode()).data
+
+
 def test_the_more_specific_rule_names_the_placeholder() -> None:
     line = b'{"a":"GITHUB_TOKEN=ghp_' + FILLER[:36] + b'"}'
     assert REDACTOR.redact(line).data == b'{"a":"GITHUB_TOKEN=[REDACTED:github-token]"}'

@@ -149,7 +149,7 @@ class ControlSocket:
     def _parse(self, line: bytes) -> dict[str, Any]:
         try:
             request = msgspec.json.decode(line)
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return {}
         return request if isinstance(request, dict) else {}
 

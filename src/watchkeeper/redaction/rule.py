@@ -18,6 +18,7 @@ LEFT = (
     rb"|(?<=%[0-9A-Fa-f]{2})"  # an escape of a URL,
     rb"|(?<=\[[0-9]m)|(?<=\[[0-9]{2}m))"  # or a terminal's colour
 )
+ESCAPED = rb"(?<=\\[bfnrt])"  # the letter before belongs to an escape of JSON: a line starts here, say
 TAIL = rb"[A-Za-z0-9_-]*+"  # the whole word goes: no rest of it may start a match
 # A quotation mark that does not end the JSON string: behind an odd number of backslashes, or a single one.
 INNER_QUOTE = rb"(?:(?:\\\\)*+\\[\"']|')"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from watchkeeper.redaction.rule import ASSIGNED, FILLER, NOT_A_VALUE, QUOTED, Rule
+from watchkeeper.redaction.rule import ASSIGNED, ESCAPED, FILLER, NOT_A_VALUE, QUOTED, Rule
 from watchkeeper.redaction.tokens import TOKENS
 
 _KEY_TEXT = (
@@ -115,7 +115,7 @@ _NOT_SECRET_SUFFIX = (
     rb"|ENABLE|REGEX|PREFIX|MIN|MAX|POLICY|PROVIDER|USAGE|FIELD|BUDGET|COST|WINDOW)|S[=:_ ])"
 )
 _UPPER_NAME = (
-    rb"(?<![a-z])(?:SECRET|TOKEN|PASSW(?:OR)?D|PASSPHRASE"
+    rb"(?:(?<![a-z])|" + ESCAPED + rb")(?:SECRET|TOKEN|PASSW(?:OR)?D|PASSPHRASE"
     rb"|(?:(?<=API_)|(?<=API)|(?<=ACCESS_)|(?<=PRIVATE_)|(?<=SECRET_)|(?<=ENCRYPTION_)|(?<=SIGNING_)|(?<=MASTER_)"
     rb"|(?<=AUTH_)|(?<=ACCOUNT_)|(?<=SERVICE_)|(?<=LICENSE_)|(?<=DEPLOY_)|(?<=SSH_)|(?<=HMAC_)|(?<=JWT_))KEY)"
     + _NOT_SECRET_SUFFIX
@@ -141,8 +141,26 @@ _ENVIRONMENT = Rule(
     ),
 )
 
+_AWS_SECRET = Rule(
+    name="aws-secret-key",
+    anchors=(b"aws_secret_access_key", b"aws_session_token"),
+    ignore_case=True,
+    # Blanks around the sign, as the credentials file has them.
+    pattern=(
+        rb"(?i:aws_secret_access_key|aws_session_token)"
+        + ASSIGNED
+        + NOT_A_VALUE
+        + rb"(?P<secret>[A-Za-z0-9+/=]{16,}+)"
+    ),
+    positive=b'{"content":"[default]\\naws_secret_access_key = ' + FILLER[:40] + b'\\nregion = eu"}',
+    secret=FILLER[:40],
+    negative=b'{"content":"aws_secret_access_key = ${SECRET}, aws_session_token: none"}',
+)
+
 _ANY_NAME = (
-    rb"(?i:secret(?:[_-]?(?:key|token))?|(?:(?<![A-Za-z])|(?<=access[_-])|(?<=access)|(?<=auth[_-])|(?<=auth)"
+    rb"(?i:secret(?:[_-]?(?:key|token))?|(?:(?<![A-Za-z])|"
+    + ESCAPED
+    + rb"|(?<=access[_-])|(?<=access)|(?<=auth[_-])|(?<=auth)"
     rb"|(?<=refresh[_-])|(?<=refresh)|(?<=bearer[_-])|(?<=bot[_-])|(?<=api[_-])|(?<=api)|(?<=session[_-])"
     rb"|(?<=id[_-]))token|passw(?:or)?d|passphrase"
     rb"|(?:(?<=api[_-])|(?<=api)|(?<=access[_-])|(?<=access)|(?<=private[_-])|(?<=private)|(?<=secret[_-])|(?<=secret)"
@@ -172,6 +190,7 @@ RULES: tuple[Rule, ...] = (
     _BEARER,
     _HEADER_KEY,
     _QUERY,
+    _AWS_SECRET,
     _ENVIRONMENT,
     _QUOTED,
 )
