@@ -201,3 +201,20 @@ def test_a_session_whose_lines_have_no_time_is_listed_last_and_paged_to(
         assert counts(reader)["sessions"] == 3
         assert get_session(reader, "timeless", NOW)["session"]["last_at"] is None
         assert timeline(reader, "timeless", limit=10, now_ms=NOW)["items"] is not None
+
+
+def test_an_import_names_a_last_line_that_breaks_off_until_it_is_whole(
+    recorded: Settings, tmp_path: Path
+) -> None:
+    """A torn end is nothing to pass over in silence, and no loss once the writer goes on."""
+    file = tmp_path / "torn" / "projects" / "p" / "torn.jsonl"
+    file.parent.mkdir(parents=True)
+    whole = json.dumps({"type": "user", "uuid": "u", "sessionId": "torn", "message": {"content": "hello"}})
+    file.write_text(f"{whole}\n{whole[:40]}")
+    [skipped] = catch_up(recorded, [file]).to_json()["skipped"]
+    assert (skipped["file"], skipped["line"]) == ("p/torn.jsonl", 2)
+    assert "breaks off" in skipped["reason"]
+    with file.open("a") as stream:
+        stream.write(whole[40:] + "\n")
+    report = catch_up(recorded, [file]).to_json()
+    assert (report["lines"], report["skipped"]) == (1, [])

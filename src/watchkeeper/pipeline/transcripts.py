@@ -36,6 +36,8 @@ class IntakeReport:
     lines: int = 0
     observations: int = 0
     skipped: list[dict[str, Any]] = field(default_factory=list)
+    unfinished: dict[str, int] = field(default_factory=dict)
+    """Per file the number of a last line that breaks off: torn, or still being written."""
 
     def skip(self, file: str, line: int, reason: str) -> None:
         """Note something that could not be read, with its place."""
@@ -43,11 +45,15 @@ class IntakeReport:
 
     def to_json(self) -> dict[str, Any]:
         """Return the published form."""
+        torn = [
+            {"file": written(file), "line": line, "reason": "the last line breaks off: not complete yet"}
+            for file, line in sorted(self.unfinished.items())
+        ]
         return {
             "files": self.files,
             "lines": self.lines,
             "observations": self.observations,
-            "skipped": self.skipped,
+            "skipped": self.skipped + torn,
         }
 
 
@@ -155,6 +161,10 @@ class TranscriptIntake:
         self._queued.discard(file.path)
         self.report.files += 1
         self.progress.files_done += 1
+        row = self._known.get(self._tail.file_key(file))
+        self.report.unfinished.pop(file.relative, None)
+        if (row.position if row else 0) < file.size:
+            self.report.unfinished[file.relative] = row.lines if row else 1
         return self._take_meta(file)
 
     def _take_meta(self, file: TranscriptFile) -> Changes:
