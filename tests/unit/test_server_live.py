@@ -98,6 +98,28 @@ def test_notices_that_come_while_a_round_runs_become_one_round() -> None:
     run(scenario())
 
 
+def test_a_burst_of_changes_is_followed_by_the_totals_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The footer's counts and an import's progress would else stay as they were when the page was opened."""
+    monkeypatch.setattr(live, "TOTALS_SECONDS", 0.1)
+
+    async def scenario() -> None:
+        store = Store()
+        hub = LiveHub(store)
+        subscriber = await hub.join(None)
+        await next_of(subscriber, store)
+        running = asyncio.create_task(hub.run())
+        for name in "abc":
+            hub.changed([name])
+        assert await next_of(subscriber, store) == "sessions a,b,c"
+        assert await next_of(subscriber, store) == "status"
+        hub.changed(["d"])
+        assert await next_of(subscriber, store) == "sessions d"
+        assert await next_of(subscriber, store) == "status"
+        running.cancel()
+
+    run(scenario())
+
+
 def test_nothing_is_asked_while_nobody_watches() -> None:
     async def scenario() -> None:
         store = Store()

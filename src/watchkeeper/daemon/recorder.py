@@ -231,6 +231,7 @@ class Recorder:
         self.intake.discover_paths(sorted(transcripts | owners), first=True)
         if any(path.name.startswith("settings") and path.suffix == ".json" for path in paths):
             self.registration.check()
+            self.subscribers.send({"event": "status"})
         self.wake.set()
 
     # What commands ask for.

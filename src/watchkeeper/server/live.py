@@ -24,6 +24,8 @@ COALESCE_SECONDS = 0.03
 """The least time between two rounds; the first notice after a pause is passed on at once."""
 PAUSE_SECONDS = 1.0
 """After a round that failed."""
+TOTALS_SECONDS = 1.0
+"""From a change to the totals and the progress of an import that it moves: they tick no faster than that."""
 SESSIONS_PER_ROUND = 100
 """Changed sessions of one round; an import changes thousands, and the rest waits for the next."""
 
@@ -106,6 +108,7 @@ class LiveHub:
         self._calls: dict[str, None] = {}
         self._again: set[str] = set()
         self._status_changed = False
+        self._totals_due = False
         self._work = asyncio.Event()
 
     async def join(self, session_id: str | None) -> Subscriber:
@@ -134,6 +137,16 @@ class LiveHub:
             self._sessions.update(dict.fromkeys(sessions))
             self._calls.update(dict.fromkeys(calls))
             self._work.set()
+            self._tell_totals_soon()
+
+    def _tell_totals_soon(self) -> None:
+        if not self._totals_due:
+            self._totals_due = True
+            asyncio.get_running_loop().call_later(TOTALS_SECONDS, self._tell_totals)
+
+    def _tell_totals(self) -> None:
+        self._totals_due = False
+        self.status_changed()
 
     def status_changed(self) -> None:
         """Take note that a part's state has changed."""
