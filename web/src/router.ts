@@ -46,12 +46,13 @@ export function querySet(query: LocationQuery, name: string): Set<string> {
   return new Set(text === "" ? [] : text.split(","));
 }
 
-/** The present query with some parameters changed; an empty one is left out. Replaces, so that back leaves the screen. */
-export function changeQuery(changes: Record<string, string>): void {
+/** The present query with some parameters changed; an empty one is left out. With `step`, back returns to the view before. */
+export function changeQuery(changes: Record<string, string>, step = false): void {
   const query: LocationQueryRaw = { ...router.currentRoute.value.query };
   for (const [name, value] of Object.entries(changes)) {
     if (value === "") delete query[name];
     else query[name] = value;
   }
-  void router.replace({ query, hash: router.currentRoute.value.hash });
+  const target = { query, hash: router.currentRoute.value.hash };
+  void (step ? router.push(target) : router.replace(target));
 }
