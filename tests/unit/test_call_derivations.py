@@ -19,6 +19,7 @@ from watchkeeper.events.derive import (
 from watchkeeper.events.entities import (
     CALL,
     SEEN_HOOK_BATCH,
+    SEEN_HOOK_FAILURE,
     SEEN_HOOK_POST,
     SEEN_HOOK_PRE,
     SEEN_TRANSCRIPT_RESULT,
@@ -52,6 +53,10 @@ def call(**values: Any) -> dict[str, Any]:
         ({"failed": 1, "rejected": 1}, ("rejected", None)),
         ({"failed": 1, "interrupted": 1}, ("interrupted", None)),
         ({"seen": SEEN_HOOK_PRE}, ("running", None)),
+        ({"failed": 1, "seen": SEEN_HOOK_PRE | SEEN_HOOK_BATCH}, ("denied", None)),
+        ({"failed": 1, "seen": SEEN_HOOK_PRE | SEEN_HOOK_BATCH | SEEN_HOOK_FAILURE}, ("failed", None)),
+        ({"failed": 1, "seen": SEEN_HOOK_PRE}, ("failed", None)),
+        ({"failed": 1, "exit_code": 1, "seen": SEEN_HOOK_PRE | SEEN_HOOK_BATCH}, ("failed", None)),
         ({"seen": SEEN_HOOK_PRE | SEEN_HOOK_BATCH, "batch_at": 5}, ("unknown", None)),
     ],
 )

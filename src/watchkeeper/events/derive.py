@@ -9,7 +9,14 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from watchkeeper.events.entities import CALL, ENTITIES, SEEN_HOOK_POST
+from watchkeeper.events.entities import (
+    CALL,
+    ENTITIES,
+    SEEN_HOOK_BATCH,
+    SEEN_HOOK_FAILURE,
+    SEEN_HOOK_POST,
+    SEEN_HOOK_PRE,
+)
 from watchkeeper.events.merge import State, value_of
 
 Row = dict[str, Any]
@@ -66,6 +73,8 @@ def call_outcome(call: Row) -> tuple[str, str | None]:
         return "rejected", None
     if call["interrupted"]:
         return "interrupted", None
+    if call["failed"] and _never_ran(call):
+        return "denied", None
     if call["failed"] is not None:
         return ("failed", None) if call["failed"] else ("ok", None)
     if call["seen"] and call["seen"] & SEEN_HOOK_POST:
@@ -73,6 +82,16 @@ def call_outcome(call: Row) -> tuple[str, str | None]:
     if call["answered_at"] is not None or call["batch_at"] is not None:
         return "unknown", None
     return "running", None
+
+
+def _never_ran(call: Row) -> bool:
+    """Tell whether a call was begun and answered without its result event, although hooks still fired after it.
+
+    So it is when a person or a hook refuses with words of their own, which no error text gives away.
+    """
+    seen = call["seen"] or 0
+    begun = seen & SEEN_HOOK_PRE and seen & SEEN_HOOK_BATCH
+    return bool(begun) and not seen & (SEEN_HOOK_POST | SEEN_HOOK_FAILURE) and call["exit_code"] is None
 
 
 def call_contradictions(state: State) -> list[Row]:
