@@ -146,7 +146,8 @@ def _read_level(name: str, path: Path) -> Level:
             return Level(name, path, exists=False)
         document = parse_bytes(data, path)
     except ConfigError as error:
-        problem = Problem(error.what, error.why, error.hint, error.place, "error")
+        # The error's own hint is for a command that was about to write.
+        problem = Problem(error.what, error.why, "Correct the file.", error.place, "error")
         return Level(name, path, exists=True, problem=problem)
     values = document.root.plain() if document.root.kind == "object" else {}
     others: dict[str, int] = {}
