@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import Any
 
 import pytest
 
+from watchkeeper.daemon.registration_watch import RegistrationWatch
 from watchkeeper.events.merge import Facts
+from watchkeeper.ledger.reader import LedgerReader
 from watchkeeper.pipeline.catch_up import catch_up
 from watchkeeper.pipeline.merging import merge_interpretation
 from watchkeeper.pipeline.rebuild import rebuild
@@ -21,6 +24,7 @@ from watchkeeper.store.interpret import Interpretation
 from watchkeeper.store.sqlite.reading import open_reader
 
 ENDLESS = "9" * 30
+SECRET = "ghp_" + "Ab3d" * 9
 COMMIT = {"sha": "abcdef1", "branch": {"odd": True}}
 STATISTICS = f"[main abcdef1] x\n {ENDLESS} files changed, {ENDLESS} insertions(+)"
 
@@ -102,3 +106,45 @@ def test_a_transcript_whose_name_is_no_text_is_read_like_any_other(settings: Set
     rebuild(settings)
     with Recording(settings) as recording:
         assert TranscriptIntake(recording).discover(settings.claude_config_dirs) == 0
+
+
+def test_secrets_in_the_environment_and_in_sidecars_are_masked_too(settings: Settings) -> None:
+    """A project sets the variables of its hooks, and a sidecar repeats what a subagent was asked."""
+    settings.places.spool.mkdir(parents=True, mode=0o700)
+    append_frame(settings.places.spool, payload("Stop", "a"), environment={"USER_NAME": f"me {SECRET}"})
+    agent = settings.claude_config_dirs[0] / "projects" / "-p" / "s" / "subagents" / "agent-a.jsonl"
+    agent.parent.mkdir(parents=True)
+    agent.write_text('{"type": "user", "sessionId": "s"}\n')
+    agent.with_suffix(".meta.json").write_text(
+        json.dumps({"agentType": "Explore", "description": f"use {SECRET}"})
+    )
+    catch_up(settings)
+    with LedgerReader(settings.places.ledger) as reader:
+        payloads = b"".join(entry.payload for entry in reader.entries())
+    assert payloads.count(b"[REDACTED:github-token]") == 2
+    assert SECRET.encode() not in payloads
+
+
+def test_a_pipe_in_place_of_a_sidecar_is_not_waited_for(settings: Settings) -> None:
+    """Whoever can make one would hold up the recording of all others."""
+    agent = settings.claude_config_dirs[0] / "projects" / "-p" / "s" / "subagents" / "agent-a.jsonl"
+    agent.parent.mkdir(parents=True)
+    agent.write_text('{"type": "user", "sessionId": "s"}\n')
+    os.mkfifo(agent.with_suffix(".meta.json"))
+    catch_up(settings)
+    with open_reader(settings.places) as reader:
+        assert counts(reader)["ledger_entries"] >= 1
+
+
+@pytest.mark.parametrize("folder", ["/a\0b", "/" + "a" * 5000, "/dev/null", "\x1b[31m"], ids=repr)
+def test_a_working_folder_that_cannot_be_one_does_not_stop_the_look_at_the_settings(
+    settings: Settings, folder: str
+) -> None:
+    """The registration is looked at in the projects that agents name, whatever they name."""
+    settings.places.spool.mkdir(parents=True, mode=0o700)
+    append_frame(settings.places.spool, payload("Stop", "a", cwd=folder))
+    catch_up(settings)
+    with Recording(settings) as recording:
+        watch = RegistrationWatch(settings, recording)
+        watch.check()
+        assert watch.installed is False

@@ -67,7 +67,8 @@ class RegistrationWatch:
             " WHERE coalesce(project_path, cwd) IS NOT NULL GROUP BY path ORDER BY latest DESC, path LIMIT ?",
             (PROJECTS_WATCHED,),
         )
-        return [Path(path) for path, _ in rows if Path(path).is_absolute()]
+        # Paths are what agents say: no file has a NUL in its name, and asking for one is an error of its own.
+        return [Path(path) for path, _ in rows if "\0" not in path and Path(path).is_absolute()]
 
 
 def _finding(file: str, report: Report) -> dict[str, object]:

@@ -12,8 +12,12 @@ import os
 import socket
 import time
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
+from typing import Any
+
+import msgspec
 
 from watchkeeper.archive.store import ArchiveReader, ArchiveWriter
 from watchkeeper.ledger.entries import Entry
@@ -53,6 +57,8 @@ class Recording:
         self.settings = settings
         self.host = socket.gethostname()
         self.redactor = Redactor()
+        # A project can set the environment of hooks; the few values there are come with every event.
+        self._masked = lru_cache(256)(self._mask)
         self._lock = WriterLock(places.writer_lock)
         try:
             self.ledger = LedgerWriter(
@@ -216,6 +222,14 @@ class Recording:
                     result = Interpretation()
         merge_interpretation(store, result, start + count)
 
+    def without_secrets(self, body: dict[str, Any]) -> dict[str, Any]:
+        """Return the object of a file that is put on record as such, redacted."""
+        redacted: dict[str, Any] = msgspec.json.decode(self.redactor.redact(msgspec.json.encode(body)).data)
+        return redacted
+
+    def _mask(self, text: str) -> str:
+        return self.redactor.redact(text.encode()).data.decode()
+
     def _frame_entry(self, item: FrameAt, frame: Frame) -> Entry:
         redacted = self.redactor.redact(frame.payload)
         head = envelopes.FrameHead(
@@ -229,7 +243,7 @@ class Recording:
             host=self.host,
             end=item.end,
             flags=frame.flags,
-            environment=dict(frame.environment),
+            environment={name: self._masked(value) for name, value in frame.environment.items()},
             masked=redacted.hits,
         )
         return envelopes.frame_entry(item.source, head, redacted.data)

@@ -185,7 +185,9 @@ class TranscriptIntake:
         body = read_meta(path)
         if body is None:
             return Changes()
-        head = envelopes.MetaHead(relative=relative, session_id=session, agent_id=agent, body=body)
+        head = envelopes.MetaHead(
+            relative=relative, session_id=session, agent_id=agent, body=self.recording.without_secrets(body)
+        )
         name = f"meta:{relative}"
         if self.recording.store.get_meta(name) == envelopes.digest_of(head):
             return Changes()

@@ -253,10 +253,14 @@ class TranscriptTail:
 def read_meta(path: Path) -> dict[str, Any] | None:
     """Return the content of a subagent's sidecar, or None when there is none or it is no JSON object."""
     try:
-        with path.open("rb") as stream:
-            data = stream.read(_MAXIMUM_META + 1)
+        # A pipe of that name must not be waited for.
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError:
         return None
+    with os.fdopen(descriptor, "rb") as stream:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return None
+        data = stream.read(_MAXIMUM_META + 1)
     if len(data) > _MAXIMUM_META:
         return None
     body = decode(data)
