@@ -150,5 +150,6 @@ def _print(checks: list[Check], context: Context) -> None:
         )
     else:
         context.next_step(
-            f"{len(broken)} of {len(checks)} links are broken; mend the first and run wk doctor again"
+            f"{len(broken)} of {len(checks)} links {'is' if len(broken) == 1 else 'are'} broken; "
+            "mend the first and run wk doctor again"
         )
