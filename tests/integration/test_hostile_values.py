@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from typing import Any
 
 import pytest
@@ -148,3 +149,32 @@ def test_a_working_folder_that_cannot_be_one_does_not_stop_the_look_at_the_setti
         watch = RegistrationWatch(settings, recording)
         watch.check()
         assert watch.installed is False
+
+
+@pytest.mark.parametrize("victim", ["ledger/*.wkl", "archive/*.wka", "archive"])
+def test_harmed_evidence_and_a_missing_index_do_not_stop_the_recording(
+    settings: Settings, victim: str
+) -> None:
+    """One changed byte in the ledger, or a lost archive, costs what it held; what comes next is recorded."""
+    places = settings.places
+    places.spool.mkdir(parents=True, mode=0o700)
+    transcript = settings.claude_config_dirs[0] / "projects" / "-p" / "s.jsonl"
+    transcript.parent.mkdir(parents=True)
+    transcript.write_text(
+        '{"type": "user", "sessionId": "s", "message": {"role": "user", "content": "hi"}}\n'
+    )
+    for number in range(3):
+        append_frame(places.spool, payload("PreToolUse", f"old{number}", tool_input={"command": "ls"}))
+        catch_up(settings)
+    [target] = places.home.glob(victim)
+    if target.is_dir():
+        shutil.rmtree(target)
+    else:
+        data = bytearray(target.read_bytes())
+        data[len(data) // 2] ^= 1
+        target.write_bytes(data)
+    places.database.unlink()
+    append_frame(places.spool, payload("PreToolUse", "new", tool_input={"command": "ls"}))
+    catch_up(settings)
+    with open_reader(places) as reader:
+        assert get_call(reader, "new")["call"]["tool"] == "Bash"

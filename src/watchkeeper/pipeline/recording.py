@@ -20,6 +20,7 @@ from typing import Any
 import msgspec
 
 from watchkeeper.archive.store import ArchiveReader, ArchiveWriter
+from watchkeeper.errors import FormatError, NotFoundError
 from watchkeeper.ledger.entries import Entry
 from watchkeeper.ledger.keys import KeyRing
 from watchkeeper.ledger.reader import LedgerReader
@@ -46,7 +47,6 @@ class Recording:
 
     Raises:
         LockedError: Another process records.
-        FormatError: The ledger is damaged where the index does not hold it yet.
         StoreWriteError: The disk is full.
 
     An index that cannot be used is set aside and made anew from the ledger.
@@ -208,19 +208,27 @@ class Recording:
         return store
 
     def _replay(self, store: Store) -> None:
-        """Merge what the ledger holds and the index does not yet."""
+        """Merge what the ledger holds and the index does not yet.
+
+        What is damaged is left out: whoever harms one byte of old evidence must not stop the recording of new.
+        `wk verify` names the damage each time, and so does the log.
+        """
         start = int(store.get_meta("ledger_next", 0))
         result, count = Interpretation(), 0
         if start >= self.ledger.next_seq:
             return
         with LedgerReader(self.settings.places.ledger) as reader:
-            for stored in reader.entries(start):
-                interpret(stored.seq, stored, self._archive_reader.get, result)
+            for stored in reader.entries(start, on_damage=_warn):
+                try:
+                    interpret(stored.seq, stored, self._archive_reader.get, result)
+                except (FormatError, NotFoundError, FileNotFoundError) as error:
+                    _warn(error)
+                    result.skipped.append((stored.source, 0, str(error)))
                 count += 1
                 if count % REPLAY_BATCH == 0:
                     merge_interpretation(store, result, stored.seq + 1)
                     result = Interpretation()
-        merge_interpretation(store, result, start + count)
+        merge_interpretation(store, result, self.ledger.next_seq)
 
     def without_secrets(self, body: dict[str, Any]) -> dict[str, Any]:
         """Return the object of a file that is put on record as such, redacted."""
@@ -259,6 +267,10 @@ def _damage_entry(item: FrameAt) -> Entry:
         "reason": item.damage.reason,
     }
     return envelopes.note_entry(envelopes.DAMAGE, item.source, now_ms(), body)
+
+
+def _warn(error: Exception) -> None:
+    log.warning("left out of the index: %s", error)
 
 
 def set_index_aside(database: Path) -> None:
