@@ -8,6 +8,7 @@ import shutil
 from typing import Any
 
 import pytest
+from harness_system import wk
 
 from watchkeeper.daemon.registration_watch import RegistrationWatch
 from watchkeeper.events.merge import Facts
@@ -178,3 +179,13 @@ def test_harmed_evidence_and_a_missing_index_do_not_stop_the_recording(
     catch_up(settings)
     with open_reader(places) as reader:
         assert get_call(reader, "new")["call"]["tool"] == "Bash"
+
+
+def test_a_session_named_in_control_characters_does_not_reach_the_terminal(settings: Settings) -> None:
+    """What an agent calls itself is shown in pieces too, in the command that leads on."""
+    settings.places.spool.mkdir(parents=True, mode=0o700)
+    body = {"hook_event_name": "PreToolUse", "session_id": "e\x1b]0;p\x07\u202e", "tool_use_id": "t\x9b31m"}
+    append_frame(settings.places.spool, json.dumps(body).encode())
+    for command in (["sessions"], ["show", "e"], ["coverage"]):
+        shown = wk(settings, *command).stdout
+        assert not set("\x1b\x07\x9b\u202e") & set(shown), command

@@ -10,6 +10,7 @@ from watchkeeper.cli.context import Context
 from watchkeeper.cli.freshness import fresh_reader, with_age
 from watchkeeper.cli.periods import local_time
 from watchkeeper.cli.tables import Cell, Column, table
+from watchkeeper.cli.terminal import one_line
 from watchkeeper.errors import UsageError
 
 HELP = "List sessions, newest first, or search them; each with the command that resumes it."
@@ -78,7 +79,7 @@ def _print(answer: dict[str, Any], context: Context) -> None:
     lines = table(context, _COLUMNS, [_cells(row) for row in sessions], [row["resume"] for row in sessions])
     for line in lines:
         context.line(line)
-    first = sessions[0]["session_id"][:8]
+    first = one_line(sessions[0]["session_id"][:8])
     more = (
         f"{len(sessions)} of {answer['total']:,} · wk sessions -n {answer['total']} · "
         if answer["next"]

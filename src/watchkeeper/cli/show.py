@@ -90,7 +90,7 @@ def _show_session(reader: Reader, detail: dict[str, Any], context: Context, *, f
             context.line(line)
         if item["call"] is not None:
             last_call = item["call"]["tool_use_id"]
-    one = f"wk show {row['session_id'][:8]} --call {one_line(last_call)} · " if last_call else ""
+    one = f"wk show {one_line(row['session_id'][:8])} --call {one_line(last_call)} · " if last_call else ""
     context.next_step(f"{one}{one_line(row['resume'])}")
 
 
