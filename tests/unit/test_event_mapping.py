@@ -230,3 +230,17 @@ def test_an_expanded_slash_command_names_itself() -> None:
     text = "<command-message>greet</command-message><command-name>/greet</command-name><command-args>Ada</command-args>"
     assert expansion_facts(text) == {"slash_command": "greet", "slash_arguments": "Ada"}
     assert expansion_facts("plain") == {}
+
+
+def test_a_call_that_only_the_batch_shows_as_refused_is_rejected() -> None:
+    refused = {
+        "tool_use_id": "t1",
+        "tool_name": "Edit",
+        "tool_input": {},
+        "tool_response": "<tool_use_error>no</tool_use_error>",
+    }
+    ran = {"tool_use_id": "t2", "tool_name": "Bash", "tool_input": {}, "tool_response": "<b>text</b>"}
+    calls = of(
+        hook({"hook_event_name": "PostToolBatch", "session_id": "s", "tool_calls": [refused, ran]}), "call"
+    )
+    assert [call.values.get("rejected") for call in calls] == [1, None]

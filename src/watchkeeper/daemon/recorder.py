@@ -15,7 +15,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +23,12 @@ from watchkeeper import __version__
 from watchkeeper.daemon.control_socket import ControlSocket, Subscribers
 from watchkeeper.daemon.registration_watch import RegistrationWatch
 from watchkeeper.daemon.sockets import listen_unix
-from watchkeeper.daemon.watching import watch_files
+from watchkeeper.daemon.watching import FolderWatches
 from watchkeeper.errors import WatchkeeperError
 from watchkeeper.managed import hook_socket_mode
 from watchkeeper.pipeline.catch_up import SPOOL_BATCH
 from watchkeeper.pipeline.demo import load_demo
+from watchkeeper.pipeline.folders import agent_folders, folder_of
 from watchkeeper.pipeline.memory import release_memory
 from watchkeeper.pipeline.recording import Recording, now_ms, process_facts, set_index_aside
 from watchkeeper.pipeline.transcripts import TranscriptIntake
@@ -35,10 +36,13 @@ from watchkeeper.queries.forms import rfc3339
 from watchkeeper.settings import Settings
 from watchkeeper.spool.follower import SpoolFollower
 from watchkeeper.store import envelopes
+from watchkeeper.store.interpret import Interpretation
 from watchkeeper.store.sqlite.writing import Changes, DamagedIndexError
 
 log = logging.getLogger("watchkeeper.recorder")
 
+LOOK_SECONDS = 1.0
+"""At most this often the recorder looks whether a folder that a session names is there yet."""
 SWEEP_SECONDS = 2.0
 """How long a frame may wait whose doorbell was lost."""
 ROTATE_SECONDS = 10.0
@@ -52,10 +56,16 @@ RETRY_SECONDS = 1.0
 
 
 class Recorder:
-    """The running recorder of one home."""
+    """The running recorder of one home.
 
-    def __init__(self, settings: Settings) -> None:
+    Args:
+        settings: The home.
+        watch: Called with each of the agent's folders, for its files' changes to be told to `files_changed`.
+    """
+
+    def __init__(self, settings: Settings, watch: Callable[[Path], None]) -> None:
         self.settings = settings
+        self.watch = watch
         self.recording = Recording(settings)
         self.intake = TranscriptIntake(self.recording)
         self.subscribers = Subscribers()
@@ -66,6 +76,8 @@ class Recorder:
         self.import_finished_at: int | None = None
         self._follower: SpoolFollower | None = None
         self._begun = False
+        self.folders: list[Path] = []
+        self._looked = 0.0
         self._rotated = time.monotonic()
         # The first look for what was missed comes soon after the start, each later one with a heartbeat.
         self._beaten = self._rotated + FIRST_BEAT_SECONDS - settings["daemon.heartbeat_seconds"]
@@ -106,9 +118,10 @@ class Recorder:
         self.recording.recover()
         if not self._begun:
             self._begun = True
-            self.intake.discover(self.settings.claude_config_dirs)
+            self._follow_folders()
+            self.intake.discover(self.folders)
             self._note(envelopes.START, process_facts() | {"version": __version__})
-            self.registration.check()
+            self.registration.check(self.folders)
             return True
         if self._take_frames():
             return True
@@ -155,13 +168,38 @@ class Recorder:
             frames = self._follower.read(SPOOL_BATCH)
             if not frames:
                 return False
-            changes, _ = self.recording.record_frames(frames)
+            changes, result = self.recording.record_frames(frames)
         except (OSError, WatchkeeperError):
             # What was read but not stored must be read again, from where the record then says.
             self._follower = None
             raise
         self._publish(changes)
+        if self._names_new_place(result):
+            self._follow_folders()
         return True
+
+    def _names_new_place(self, result: Interpretation) -> bool:
+        """Tell whether a session says that its transcript is in a folder that is not followed."""
+        named = {
+            folder_of(facts.values["transcript_path"])
+            for facts in result.facts
+            if facts.entity == "session" and facts.values.get("transcript_path")
+        }
+        followed = {str(folder) for folder in self.folders}
+        now = time.monotonic()
+        # The client makes the folder some time after its first event, so the look is repeated, but not each time.
+        if named <= followed | {None} or now - self._looked < LOOK_SECONDS:
+            return False
+        self._looked = now
+        return True
+
+    def _follow_folders(self) -> None:
+        """Read and watch the folders that are not followed yet."""
+        for folder in agent_folders(self.settings, self.recording.store.connection):
+            if folder not in self.folders:
+                self.folders.append(folder)
+                self.watch(folder)
+                self.intake.discover([folder])
 
     def _do_timers(self) -> bool:
         now = time.monotonic()
@@ -174,9 +212,10 @@ class Recorder:
         if now - self._beaten >= self.settings["daemon.heartbeat_seconds"]:
             self._beaten = now
             self._note(envelopes.HEARTBEAT, process_facts())
-            self.registration.check()
+            self._follow_folders()
+            self.registration.check(self.folders)
             # What changed before the kernel was asked to tell, or where it does not tell (network folders).
-            self.intake.discover(self.settings.claude_config_dirs)
+            self.intake.discover(self.folders)
         return False
 
     def _tidy_spool(self, follower: SpoolFollower) -> None:
@@ -230,7 +269,7 @@ class Recorder:
         owners = {path.with_name(path.name.removesuffix(".meta.json") + ".jsonl") for path in sidecars}
         self.intake.discover_paths(sorted(transcripts | owners), first=True)
         if any(path.name.startswith("settings") and path.suffix == ".json" for path in paths):
-            self.registration.check()
+            self.registration.check(self.folders)
             self.subscribers.send({"event": "status"})
         self.wake.set()
 
@@ -239,7 +278,7 @@ class Recorder:
     async def sync(self, timeout_ms: int) -> dict[str, Any]:
         """Wait until all that was spooled or written before is on record."""
         asked = time.monotonic()
-        self.intake.discover(self.settings.claude_config_dirs)
+        self.intake.discover(self.folders)
         self.wake.set()
         deadline = asked + timeout_ms / 1000
         while self.synced_until < asked and time.monotonic() < deadline:
@@ -254,7 +293,7 @@ class Recorder:
         """Read transcripts now, ahead of anything else that waits, and report what was read."""
         intake = TranscriptIntake(self.recording)
         if paths is None:
-            intake.discover(self.settings.claude_config_dirs)
+            intake.discover(self.folders)
         else:
             intake.discover_paths([Path(path) for path in paths])
         while intake.pending:
@@ -311,7 +350,9 @@ async def serve(settings: Settings) -> None:
     Raises:
         LockedError: Another process records.
     """
-    recorder = Recorder(settings)
+    watches = FolderWatches()
+    recorder = Recorder(settings, watches.add if settings["sources.watch"] else lambda _folder: None)
+    watches.changed = recorder.files_changed
     places = settings.places
     loop = asyncio.get_running_loop()
 
@@ -324,20 +365,12 @@ async def serve(settings: Settings) -> None:
     bell = open_doorbell(places.doorbell_socket, recorder.wake, hook_socket_mode(places))
     control = ControlSocket(places.recorder_socket, recorder, recorder.subscribers)
     await control.open()
-    watching = (
-        asyncio.create_task(watch_files(settings, recorder.files_changed))
-        if settings["sources.watch"]
-        else None
-    )
     gc.collect()
     gc.freeze()
     try:
         await recorder.run()
     finally:
-        if watching is not None:
-            watching.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await watching
+        await watches.close()
         await control.close()
         loop.remove_reader(bell)
         bell.close()

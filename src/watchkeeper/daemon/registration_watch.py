@@ -6,6 +6,7 @@ An agent that runs as the same user can switch its own hooks off; it cannot do s
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from pathlib import Path
 
 from watchkeeper.pipeline.recording import Recording
@@ -33,15 +34,17 @@ class RegistrationWatch:
         self._recording = recording
         self.installed: bool | None = None
 
-    def check(self) -> None:
-        """Put every change since the last look on record, each with a finding."""
-        for config_dir in self._settings.claude_config_dirs:
+    def check(self, folders: Iterable[Path]) -> None:
+        """Put every change in the agent's folders since the last look on record, each with a finding."""
+        installed = False
+        for config_dir in folders:
             locations = Locations(config_dir)
             files = watched_files(locations, self._projects())
             report = inspect(self._settings.places.home, locations, environment=self._settings.environment)
-            self.installed = report.installed
+            installed = installed or report.installed
             for file, digest in registration_digests(files).items():
                 self._compare(file, digest, report)
+        self.installed = installed
 
     def _compare(self, file: str, digest: str, report: Report) -> None:
         known = self._recording.store.get_meta(f"registration:{file}")

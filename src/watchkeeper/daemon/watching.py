@@ -8,8 +8,6 @@ from pathlib import Path
 
 from watchfiles import Change, awatch
 
-from watchkeeper.settings import Settings
-
 MISSING_SECONDS = 5.0
 """How often to look for a folder of the agent that does not exist yet."""
 STEP_MS = 200
@@ -20,9 +18,22 @@ def _wanted(_change: Change, path: str) -> bool:
     return path.endswith((".jsonl", ".meta.json")) or path.rpartition("/")[2].startswith("settings")
 
 
-async def watch_files(settings: Settings, changed: Callable[[set[Path]], None]) -> None:
-    """Tell which transcripts and settings files change, until cancelled."""
-    await asyncio.gather(*(_watch_one(config_dir, changed) for config_dir in settings.claude_config_dirs))
+class FolderWatches:
+    """Tells which transcripts and settings files change below the folders that were added, until closed."""
+
+    def __init__(self) -> None:
+        self.changed: Callable[[set[Path]], None] = lambda _paths: None
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def add(self, folder: Path) -> None:
+        """Watch one more of the agent's folders, also one that does not exist yet."""
+        self._tasks.append(asyncio.create_task(_watch_one(folder, lambda paths: self.changed(paths))))
+
+    async def close(self) -> None:
+        """Watch nothing any more."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
 
 async def _watch_one(config_dir: Path, changed: Callable[[set[Path]], None]) -> None:

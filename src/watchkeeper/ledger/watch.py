@@ -80,6 +80,8 @@ class EntryWatch:
     def _noted(self, entry: StoredEntry) -> None:
         try:
             document = json.loads(entry.payload)
+            if document.get("severity") == "low":
+                return
             why = str(document.get("what") or document.get("reason") or "")
         except (ValueError, AttributeError) as error:
             why = f"the entry cannot be read: {error}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from watchkeeper.pipeline.folders import agent_folders
 from watchkeeper.pipeline.recording import Recording
 from watchkeeper.pipeline.transcripts import IntakeProgress, IntakeReport, TranscriptIntake
 from watchkeeper.settings import Settings
@@ -33,7 +34,7 @@ def catch_up(
         drain_spool(recording, settings)
         intake = TranscriptIntake(recording)
         if paths is None:
-            intake.discover(settings.claude_config_dirs)
+            intake.discover(agent_folders(settings, recording.store.connection))
         else:
             intake.discover_paths(paths)
         while intake.pending:

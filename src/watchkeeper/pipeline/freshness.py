@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from watchkeeper.pipeline.folders import agent_folders
 from watchkeeper.settings import Settings
 from watchkeeper.store.sqlite.reading import Reader, open_reader
 
@@ -47,7 +48,7 @@ def _transcripts_are_ahead(reader: Reader, settings: Settings) -> bool:
         row["path"]: (row["size"], row["mtime_ns"])
         for row in reader.rows("SELECT path, size, mtime_ns FROM files")
     }
-    for config_dir in settings.claude_config_dirs:
+    for config_dir in agent_folders(settings, reader.connection):
         for path, size, mtime_ns in _transcripts(os.path.join(config_dir, "projects"), 0):  # noqa: PTH118
             if size and known.get(path) != (size, mtime_ns):
                 return True

@@ -69,6 +69,7 @@ TABLES: dict[str, Table] = {
                 "start_sources": "TEXT",
                 "project_path": "TEXT",
                 "cwd": "TEXT",
+                "transcript_path": "TEXT",
                 "git_branch": "TEXT",
                 "versions": "TEXT",
                 "models": "TEXT",

@@ -201,9 +201,16 @@ def _post_tool_batch(event: HookEvent) -> list[Facts]:
             "result": ref(event.source, ["tool_calls", place, "tool_response"], call.get("tool_response")),
             "evidence": [[SEEN_HOOK_BATCH, event.source, event.at]],
             "seen": SEEN_HOOK_BATCH,
+            **_refused_before_running(call.get("tool_response")),
         }
         facts.append(_facts(event, "call", call["tool_use_id"], values))
     return facts
+
+
+def _refused_before_running(response: Any) -> dict[str, Any]:
+    """Return what the batch alone shows: a call that the client refused fires no event of its own."""
+    refused = isinstance(response, str) and response.startswith("<tool_use_error>")
+    return error_facts(response) if refused else {}
 
 
 def _permission_denied(event: HookEvent) -> list[Facts]:
