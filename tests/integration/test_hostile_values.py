@@ -148,7 +148,7 @@ def test_a_working_folder_that_cannot_be_one_does_not_stop_the_look_at_the_setti
     catch_up(settings)
     with Recording(settings) as recording:
         watch = RegistrationWatch(settings, recording)
-        watch.check()
+        watch.check(settings.claude_config_dirs)
         assert watch.installed is False
 
 

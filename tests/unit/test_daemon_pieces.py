@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import stat
 from pathlib import Path
 
@@ -182,3 +183,17 @@ def test_arguments_are_parsed_by_hand_and_refused_by_name() -> None:
     for wrong in (["--nope"], ["--port", "x"], ["--home"]):
         with pytest.raises(UsageError, match=wrong[0]):
             parse(wrong)
+
+
+def test_a_part_is_unreachable_when_a_socket_that_was_there_is_gone(tmp_path: Path) -> None:
+    """A part that has not bound it yet is starting, and one that is being started anew is not ended again."""
+    path = tmp_path / "s.sock"
+    part = Part(PartPlan("p", "module", sockets=(path,)))
+    part.pid = 1
+    assert not part.is_unreachable()
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        assert not part.is_unreachable()
+        path.unlink()
+        assert part.is_unreachable()
+        assert not part.is_unreachable()

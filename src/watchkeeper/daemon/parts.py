@@ -38,6 +38,7 @@ class PartPlan:
     """What a part is: its name, its module, the module's arguments, and how it shares the processor.
 
     ``niceness`` is added to the supervisor's. ``slice_ns`` asks for short turns that come soon (Linux from 6.12).
+    A part that is up has its ``sockets`` bound.
     """
 
     name: str
@@ -45,6 +46,7 @@ class PartPlan:
     arguments: Sequence[str] = ()
     niceness: int = 0
     slice_ns: int = 0
+    sockets: Sequence[Path] = ()
 
 
 @dataclass
@@ -58,12 +60,20 @@ class Part:
     due: float = 0.0
     delay: float = FIRST_DELAY
     restarts: int = 0
+    was_bound: bool = False
     last_exit: str = field(default="")
 
     @property
     def state(self) -> str:
         """Return ``up`` or ``waiting`` (for its next start)."""
         return "up" if self.pid is not None else "waiting"
+
+    def is_unreachable(self) -> bool:
+        """Tell whether the part's sockets were there once, and somebody has removed one since."""
+        bound = all(socket.is_socket() for socket in self.plan.sockets)
+        lost = self.pid is not None and self.was_bound and not bound
+        self.was_bound = bound
+        return lost
 
     def start(self, now: float, log: int, environment: Mapping[str, str]) -> None:
         """Start the part's process, with the descriptor ``log`` as its output."""

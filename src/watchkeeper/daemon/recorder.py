@@ -75,7 +75,7 @@ class Recorder:
         self.synced_until = 0.0
         self.import_finished_at: int | None = None
         self._follower: SpoolFollower | None = None
-        self._begun = False
+        self._begun = self._settings_changed = False
         self.folders: list[Path] = []
         self._looked = 0.0
         self._rotated = time.monotonic()
@@ -124,6 +124,11 @@ class Recorder:
             self.registration.check(self.folders)
             return True
         if self._take_frames():
+            return True
+        if self._settings_changed:
+            self._settings_changed = False
+            self.registration.check(self.folders)
+            self.subscribers.send({"event": "status"})
             return True
         if self.intake.pending:
             self._publish(self.intake.read_slice())
@@ -269,8 +274,7 @@ class Recorder:
         owners = {path.with_name(path.name.removesuffix(".meta.json") + ".jsonl") for path in sidecars}
         self.intake.discover_paths(sorted(transcripts | owners), first=True)
         if any(path.name.startswith("settings") and path.suffix == ".json" for path in paths):
-            self.registration.check(self.folders)
-            self.subscribers.send({"event": "status"})
+            self._settings_changed = True
         self.wake.set()
 
     # What commands ask for.

@@ -31,7 +31,7 @@ STOP_SHARES = {"server": 3.0, "decider": 1.0}
 """Seconds a part gets before the next in order is asked too; the last one has the rest."""
 STOP_ORDER = ("server", "decider", "recorder")
 """The recorder is last, so that what the others still produce is on record."""
-LOG_CHECK_SECONDS = 60.0
+LOOK_SECONDS = 10.0
 RECORDER_NICENESS = 5
 """Hooks and decisions come before recording."""
 DECIDER_SLICE_NS = 100_000
@@ -42,9 +42,26 @@ def default_plans(places: Places, port: int) -> tuple[PartPlan, ...]:
     """Return the parts of the daemon for a home whose server listens on the port."""
     home = ("--home", str(places.home))
     return (
-        PartPlan("decider", "watchkeeper.daemon.decider", home, slice_ns=DECIDER_SLICE_NS),
-        PartPlan("recorder", "watchkeeper.daemon.recorder", home, niceness=RECORDER_NICENESS),
-        PartPlan("server", "watchkeeper.server", (*home, "--port", str(port))),
+        PartPlan(
+            "decider",
+            "watchkeeper.daemon.decider",
+            home,
+            slice_ns=DECIDER_SLICE_NS,
+            sockets=(places.decider_socket,),
+        ),
+        PartPlan(
+            "recorder",
+            "watchkeeper.daemon.recorder",
+            home,
+            niceness=RECORDER_NICENESS,
+            sockets=(places.recorder_socket, places.doorbell_socket),
+        ),
+        PartPlan(
+            "server",
+            "watchkeeper.server",
+            (*home, "--port", str(port)),
+            sockets=(places.server_socket,),
+        ),
     )
 
 
@@ -76,19 +93,20 @@ class Supervisor:
         """Run until SIGTERM, SIGINT or SIGHUP, then stop the parts."""
         self._catch_signals()
         self.say(f"supervisor {os.getpid()} starts, port {self.port}")
-        next_log_check = time.monotonic() + LOG_CHECK_SECONDS
+        next_look = time.monotonic() + LOOK_SECONDS
         while not self.stopping:
             now = time.monotonic()
             self._start_due(now)
             with contextlib.suppress(OSError):
                 # On a full disk the state is told as soon as there is room.
                 self._publish()
-            if now >= next_log_check:
+            if now >= next_look:
                 with contextlib.suppress(OSError):
                     self.log.rotate()
-                next_log_check = now + LOG_CHECK_SECONDS
+                next_look = now + LOOK_SECONDS
+                self._restart_unreachable()
             waits = [part.due - now for part in self.parts if part.pid is None]
-            self._sleep(max(0.0, min([*waits, next_log_check - now])))
+            self._sleep(max(0.0, min([*waits, next_look - now])))
             self._reap()
         self._stop_all()
         with contextlib.suppress(OSError):
@@ -125,6 +143,13 @@ class Supervisor:
             if part.pid is None and now >= part.due:
                 part.start(now, self.log.descriptor, self.environment)
                 self.say(f"{part.plan.name} started as {part.pid}")
+
+    def _restart_unreachable(self) -> None:
+        """End parts whose socket somebody removed: the next process binds it again."""
+        for part in self.parts:
+            if part.is_unreachable():
+                self.say(f"{part.plan.name} cannot be reached any more: its socket is gone")
+                self._signal([part], signal.SIGTERM)
 
     def _reap(self) -> None:
         for part in self.parts:
