@@ -21,14 +21,15 @@ FINDINGS_LIMIT = 200
 def coverage(reader: Reader, session_id: str | None = None, now_ms: int | None = None) -> dict[str, Any]:
     """Return the coverage of one session or of all (`models.CoverageReport`).
 
-    A call counts as complete when every witness that was active in its session saw it. A call of the last minute is
-    not held against a transcript, which the client writes behind the work.
+    Gaps come newest first. A call counts as complete when every witness that was active in its session saw it. A call
+    of the last minute is not held against a transcript, which the client writes behind the work.
     """
     now = int(time.time() * 1000) if now_ms is None else now_ms
     sessions = _sessions(reader, session_id)
     figures = _figures(reader, session_id, now)
     first_hook = first_hook_ever(reader)
     gaps = [gap for session in sessions for gap in _gaps_of(reader, session, now, first_hook)]
+    gaps.sort(key=lambda gap: (gap["at"] or "", gap["tool_use_id"] or ""), reverse=True)
     calls = figures["calls"] or 0
     hooked = any(session["hook_first_at"] is not None for session in sessions)
     written = any(session["transcript_first_at"] is not None for session in sessions)
