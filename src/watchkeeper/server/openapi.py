@@ -34,6 +34,7 @@ async def live_description(
 
     Send `{"subscribe":"<session id>"}` to watch another session, `{"subscribe":null}` for none.
     """
+    # Never routed: OpenAPI has no WebSockets, so this stands only in the description; `stream` serves the address.
     raise NotImplementedError(session)
 
 
