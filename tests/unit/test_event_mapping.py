@@ -101,7 +101,7 @@ def test_old_lines_without_a_type_still_give_their_request_and_its_cost() -> Non
     }
     [request] = of(line(body), "request")
     assert request.key == "m"
-    assert request.values["cost_micros"] == 30_000
+    assert request.values["reported_micros"] == 30_000
     assert request.values["input_tokens"] == 50
 
 

@@ -287,3 +287,22 @@ def _contradiction_text(item: Row) -> str:
     if item["field"] == "signature":
         return f"The input that ran is not the input that the model asked for ({said})."
     return f"The witnesses disagree on {item['field']}: {said}."
+
+
+def derive_request(key: str, state: State) -> dict[str, Row | None]:
+    """Return the row of table ``requests``; its cost is what the client reported, or still to be computed.
+
+    The client logs counts while the answer is streamed. Without a stop reason nobody knows whether the last line came
+    after the last token, so the output is a lower bound.
+    """
+    request = values_of("request", state)
+    reported = request["reported_micros"]
+    return {
+        "requests": {
+            "request_key": key,
+            **request,
+            "cost_micros": reported,
+            "cost_basis": None if reported is None else "reported",
+            "partial": 0 if request["synthetic"] or request["stop_reason"] else 1,
+        }
+    }

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from watchkeeper.events.derive import Row, derive_call, values_of
+from watchkeeper.events.derive import Row, derive_call, derive_request, values_of
 from watchkeeper.events.merge import State
 
 _json = msgspec.json.Encoder(order="deterministic").encode
@@ -162,12 +162,19 @@ TABLES: dict[str, Table] = {
                 "cache_write_1h_tokens": "INTEGER",
                 "cache_read_tokens": "INTEGER",
                 "web_searches": "INTEGER",
+                "reported_micros": "INTEGER",
                 "cost_micros": "INTEGER",
+                "cost_basis": "TEXT",
                 "service_tier": "TEXT",
                 "speed": "TEXT",
                 "region": "TEXT",
                 "stop_reason": "TEXT",
+                "branch": "TEXT",
+                "skill": "TEXT",
+                "mcp_server": "TEXT",
                 "sidechain": "INTEGER",
+                "nested": "INTEGER",
+                "partial": "INTEGER",
                 "synthetic": "INTEGER",
                 "replay": "INTEGER",
             },
@@ -329,7 +336,7 @@ PROJECTIONS: dict[str, Callable[[str, State], dict[str, Row | None]]] = {
     "session": _plain("sessions", "session"),
     "prompt": _plain("prompts", "prompt"),
     "call": derive_call,
-    "request": _plain("requests", "request"),
+    "request": derive_request,
     "message": _plain("messages", "message"),
     "event": _plain("events", "event"),
     "subagent": _plain("subagents", "subagent"),

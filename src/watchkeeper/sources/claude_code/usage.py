@@ -26,7 +26,7 @@ def usage_facts(usage: Any, cost_usd: Any = None) -> dict[str, Any]:
         cost_usd: ``costUSD`` of the line, which clients of the 1.0 series wrote.
     """
     cost = micro_dollars(cost_usd)
-    facts: dict[str, Any] = {} if cost is None else {"cost_micros": cost}
+    facts: dict[str, Any] = {} if cost is None else {"reported_micros": cost}
     if not isinstance(usage, dict):
         return facts
     created = usage.get("cache_creation")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import apsw
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 _OWN_TABLES = """
 CREATE TABLE facts (entity INTEGER, key TEXT, state BLOB, PRIMARY KEY (entity, key)) WITHOUT ROWID;
