@@ -38,6 +38,7 @@ WITNESS_BITS: dict[str, int] = {"hook": 1, "transcript": 2, "otel": 4, "proxy": 
 
 _SEEN = Field("bits", "bit set", "Which witnesses saw it.")
 _SESSION = Field("least", "id", "The session it belongs to.")
+_SESSIONS = Field("union", "ids", "Sessions whose transcripts hold it as their own; see events/ownership.py.")
 _AGENT = Field("least", "id", "The subagent it belongs to; absent for the main agent.")
 
 SESSION: dict[str, Field] = {
@@ -77,6 +78,7 @@ SESSION: dict[str, Field] = {
 
 PROMPT: dict[str, Field] = {
     "session_id": _SESSION,
+    "sessions": _SESSIONS,
     "prompt_id": Field("least", "id", "The client's id of the turn."),
     "at": Field("min", "ms", "When it was submitted."),
     "text": Field("least", "text", "Start of the prompt."),
@@ -93,6 +95,7 @@ PROMPT: dict[str, Field] = {
 
 CALL: dict[str, Field] = {
     "session_id": _SESSION,
+    "sessions": _SESSIONS,
     "prompt_id": Field("least", "id", "Turn it belongs to."),
     "agent_id": _AGENT,
     "message_id": Field("least", "id", "API answer that asked for it."),
@@ -135,6 +138,7 @@ CALL: dict[str, Field] = {
 
 REQUEST: dict[str, Field] = {
     "session_id": _SESSION,
+    "sessions": _SESSIONS,
     "agent_id": _AGENT,
     "request_id": Field("least", "id", "The provider's id of the request."),
     "at": Field("min", "ms", "First line of the answer."),
@@ -164,6 +168,7 @@ REQUEST: dict[str, Field] = {
 
 MESSAGE: dict[str, Field] = {
     "session_id": _SESSION,
+    "sessions": _SESSIONS,
     "agent_id": _AGENT,
     "message_id": Field("least", "id", "API answer it is part of."),
     "at": Field("min", "ms", "When it was written."),
@@ -176,6 +181,7 @@ MESSAGE: dict[str, Field] = {
 
 EVENT: dict[str, Field] = {
     "session_id": _SESSION,
+    "sessions": _SESSIONS,
     "agent_id": _AGENT,
     "prompt_id": Field("least", "id", "Turn it belongs to."),
     "at": Field("min", "ms", "When it happened."),
@@ -189,6 +195,7 @@ EVENT: dict[str, Field] = {
 
 SUBAGENT: dict[str, Field] = {
     "session_id": _SESSION,
+    "sessions": _SESSIONS,
     "agent_type": Field("least", "name", "Kind of agent."),
     "description": Field("least", "text", "What it was asked, in short."),
     "parent_tool_use_id": Field("least", "id", "Call that started it."),

@@ -86,7 +86,7 @@ def lift(facts: Facts, fields: Mapping[str, Field]) -> State:
         elif rule == "witnessed":
             state[name] = {facts.witness: [facts.at, value]}
         elif rule == "union":
-            state[name] = _unite([], value)
+            state[name] = _unite([], value) if len(value) > 1 else list(value)
         else:
             state[name] = value
     return state

@@ -62,7 +62,9 @@ class View:
         return self.rank in {RANK_MAIN, RANK_MAIN + RANK_COPY}
 
     def facts(self, entity: str, key: str, values: dict[str, Any]) -> Facts:
-        """Return facts as this line's witness states them."""
+        """Return facts as this line's witness states them; a line of the session's own claims them for it."""
+        if "session_id" in values and self.session and RANK_MAIN <= self.rank < RANK_ASIDE:
+            values["sessions"] = [self.session]
         return Facts(entity, key, "transcript", self.rank, self.at, values)
 
 

@@ -27,6 +27,9 @@ CREATE TABLE skipped (
 ) WITHOUT ROWID;
 CREATE TABLE masked (source TEXT, rule TEXT, hits INTEGER, PRIMARY KEY (source, rule)) WITHOUT ROWID;
 CREATE TABLE meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
+CREATE TABLE contested (entity TEXT, key TEXT, sessions TEXT, PRIMARY KEY (entity, key)) WITHOUT ROWID;
+CREATE INDEX contested_by_sessions ON contested (sessions);
+CREATE TABLE owners (sessions TEXT PRIMARY KEY, owner TEXT) WITHOUT ROWID;
 """
 
 

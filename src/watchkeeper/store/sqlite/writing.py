@@ -18,11 +18,14 @@ import apsw
 from watchkeeper.errors import FormatError, WatchkeeperError
 from watchkeeper.events.entities import ENTITIES
 from watchkeeper.events.merge import Facts, State, decode_state, encode_state, join, lift
+from watchkeeper.events.ownership import contested_by, owned_by
 from watchkeeper.store.rows import FileRow, RangeRow
+from watchkeeper.store.sqlite.contested import Contested, Place
 from watchkeeper.store.sqlite.schema import SCHEMA_VERSION, connect_for_writing, ddl, version_of
 from watchkeeper.store.tables import ENTITY_NUMBERS, PROJECTIONS, TABLES
 
 _CACHE_LIMIT = 1_000
+_PUT_STATE = "INSERT OR REPLACE INTO facts (entity, key, state) VALUES (?, ?, ?)"
 
 UNMERGEABLE = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 """What a value raises that no mapping should have let through: an endless number, half a character, a wrong type."""
@@ -51,6 +54,22 @@ class Changes:
         self.calls |= other.calls
 
 
+@dataclass
+class _Rows:
+    """The rows that follow from a batch, by table, and the keys that have none there."""
+
+    there: dict[str, list[tuple[Any, ...]]] = field(default_factory=dict)
+    gone: dict[str, list[tuple[str]]] = field(default_factory=dict)
+
+    def project(self, entity: str, key: str, state: State) -> None:
+        """Add what follows from one state."""
+        for table, row in PROJECTIONS[entity](key, state).items():
+            if row is None:
+                self.gone.setdefault(table, []).append((key,))
+            else:
+                self.there.setdefault(table, []).append(TABLES[table].bind(row))
+
+
 class Store:
     """The index, opened for writing. The caller holds the writer lock.
 
@@ -75,6 +94,7 @@ class Store:
                 place=str(path),
             )
         self._cache: OrderedDict[tuple[str, str], State] = OrderedDict()
+        self._contested = Contested(self.connection, self._end_of)
 
     def close(self) -> None:
         """Close the database."""
@@ -95,6 +115,7 @@ class Store:
                 self.connection.execute("COMMIT")
             except BaseException:
                 self._cache.clear()
+                self._contested.forget()
                 # A full disk may have ended the transaction by itself.
                 if self.connection.in_transaction:
                     self.connection.execute("ROLLBACK")
@@ -115,22 +136,34 @@ class Store:
             deltas[(item.entity, item.key)] = state if known is None else join(known, state, fields)
         changes = Changes()
         states: list[tuple[int, str, bytes]] = []
-        rows: dict[str, list[tuple[Any, ...]]] = {}
-        gone: dict[str, list[tuple[str]]] = {}
+        rows = _Rows()
+        claimed: dict[Place, tuple[str, ...]] = {}
+        settled: list[Place] = []
+        ended: list[str] = []
         for (entity, key), delta in deltas.items():
             state = self._state(entity, key)
-            before = encode_state(state) if state else b""
+            before, end = encode_state(state) if state else b"", state.get("transcript_last_at")
             after = encode_state(join(state, delta, ENTITIES[entity]))
             if after == before:
                 continue
             states.append((ENTITY_NUMBERS[entity], key, after))
-            for table, row in PROJECTIONS[entity](key, state).items():
-                if row is None:
-                    gone.setdefault(table, []).append((key,))
-                else:
-                    rows.setdefault(table, []).append(TABLES[table].bind(row))
             _note(changes, entity, key, state)
-        self._write(states, rows, gone)
+            if entity == "session" and state.get("transcript_last_at") != end:
+                ended.append(key)
+            if len(state.get("sessions", ())) > 1:
+                group = contested_by(state)
+                if group:
+                    claimed[entity, key] = group
+                    continue
+                settled.append((entity, key))
+            rows.project(entity, key, state)
+        # What is claimed is looked up again below, and may have left the cache by then.
+        self.connection.executemany(_PUT_STATE, states)
+        for (entity, key), owner in self._contested.settle(claimed, settled, ended):
+            state = self._state(entity, key)
+            rows.project(entity, key, owned_by(state, owner))
+            _note(changes, entity, key, state)
+        self._write(rows)
         return changes
 
     def merge_singly(self, facts: Iterable[Facts]) -> tuple[Changes, list[tuple[Facts, str]]]:
@@ -147,22 +180,21 @@ class Store:
             except UNMERGEABLE as error:
                 self.connection.execute("ROLLBACK TO single")
                 self._cache.pop((item.entity, item.key), None)
+                self._contested.forget()
                 refused.append((item, f"not merged: {type(error).__name__}: {error}"))
             self.connection.execute("RELEASE single")
         return changes, refused
 
-    def _write(
-        self,
-        states: list[tuple[int, str, bytes]],
-        rows: dict[str, list[tuple[Any, ...]]],
-        gone: dict[str, list[tuple[str]]],
-    ) -> None:
+    def _write(self, rows: _Rows) -> None:
         execute = self.connection.executemany
-        execute("INSERT OR REPLACE INTO facts (entity, key, state) VALUES (?, ?, ?)", states)
-        for table, bindings in rows.items():
+        for table, bindings in rows.there.items():
             execute(TABLES[table].upsert, bindings)
-        for table, keys in gone.items():
+        for table, keys in rows.gone.items():
             execute(f"DELETE FROM {table} WHERE {TABLES[table].key} = ?", keys)
+
+    def _end_of(self, session: str) -> int | None:
+        end: int | None = self._state("session", session).get("transcript_last_at")
+        return end
 
     def _state(self, entity: str, key: str) -> State:
         place = (entity, key)
@@ -279,5 +311,6 @@ def _note(changes: Changes, entity: str, key: str, state: State) -> None:
     tagged = state.get("session_id")
     if tagged:
         changes.sessions.add(tagged[2])
+        changes.sessions.update(state.get("sessions", ()))
     if entity == "call":
         changes.calls.add(key)
