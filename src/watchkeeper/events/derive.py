@@ -33,6 +33,11 @@ def values_of(entity: str, state: State) -> Row:
     return {name: value_of(state, name, field.rule) for name, field in ENTITIES[entity].items()}
 
 
+def ref_size(reference: list[Any] | None) -> int | None:
+    """Return the size of the payload that a ref points to: characters of a text, bytes of anything else."""
+    return None if reference is None else int(reference[2])
+
+
 def call_times(call: Row) -> tuple[int | None, int | None]:
     """Return start and end of a call in epoch milliseconds.
 
@@ -149,6 +154,8 @@ def call_row(key: str, call: Row, *, contradicted: bool) -> Row:
         "error": call["error"],
         "lines_added": call["lines_added"],
         "lines_removed": call["lines_removed"],
+        "input_size": ref_size(call["input"]),
+        "result_size": ref_size(call["result"]),
         "seen": call["seen"] or 0,
         "contradicted": 1 if contradicted else 0,
     }

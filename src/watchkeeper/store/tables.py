@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from watchkeeper.events.derive import Row, derive_call, derive_request, values_of
+from watchkeeper.events.derive import Row, derive_call, derive_request, ref_size, values_of
 from watchkeeper.events.merge import State
 
 _json = msgspec.json.Encoder(order="deterministic").encode
@@ -109,9 +109,10 @@ TABLES: dict[str, Table] = {
                 "framework_command": "TEXT",
                 "persona": "TEXT",
                 "flags": "TEXT",
+                "size": "INTEGER",
                 "seen": "INTEGER",
             },
-            (("session_id", "at"),),
+            (("session_id", "at"), ("at",)),
         ),
         Table(
             "calls",
@@ -140,6 +141,8 @@ TABLES: dict[str, Table] = {
                 "error": "TEXT",
                 "lines_added": "INTEGER",
                 "lines_removed": "INTEGER",
+                "input_size": "INTEGER",
+                "result_size": "INTEGER",
                 "seen": "INTEGER",
                 "contradicted": "INTEGER",
             },
@@ -191,6 +194,7 @@ TABLES: dict[str, Table] = {
                 "role": "TEXT",
                 "kind": "TEXT",
                 "text": "TEXT",
+                "size": "INTEGER",
             },
             (("session_id", "at"), ("message_id",)),
         ),
@@ -327,7 +331,8 @@ ENTITY_NUMBERS: dict[str, int] = {
 
 def _plain(table: str, entity: str) -> Callable[[str, State], dict[str, Row | None]]:
     def rows(key: str, state: State) -> dict[str, Row | None]:
-        return {table: {TABLES[table].key: key, **values_of(entity, state)}}
+        values = values_of(entity, state)
+        return {table: {TABLES[table].key: key, **values, "size": ref_size(values.get("ref"))}}
 
     return rows
 
