@@ -38,6 +38,7 @@ def _merge(store: Store, result: Interpretation, next_seq: int, *, singly: bool 
         store.put_skipped(result.skipped)
         for found in result.ranges:
             store.put_range(found)
+        store.put_texts(result.texts)
         for file in result.files:
             store.put_file(file)
         for segment, end in result.spool.items():

@@ -16,10 +16,11 @@ from watchkeeper.events.merge import Facts, encode_state, lift
 from watchkeeper.ledger.entries import Entry
 from watchkeeper.sources.claude_code.hooks import HookEvent, map_hook
 from watchkeeper.sources.claude_code.lines import Skip, decode, split_lines
-from watchkeeper.sources.claude_code.transcript_view import TranscriptLine
+from watchkeeper.sources.claude_code.transcript_view import TranscriptLine, known_time, text_of, time_of
 from watchkeeper.sources.claude_code.transcripts import map_line, map_meta
 from watchkeeper.store import envelopes
-from watchkeeper.store.rows import FileRow, RangeRow
+from watchkeeper.store.rows import FileRow, RangeRow, TextRow
+from watchkeeper.store.search_text import Document, agent_of
 
 KIND_EVENT, KIND_DECISION, KIND_SYNTHETIC, KIND_HTTP = 1, 2, 3, 4
 
@@ -33,6 +34,8 @@ class Interpretation:
     masked: list[tuple[str, str, int]] = field(default_factory=list)
     ranges: list[RangeRow] = field(default_factory=list)
     files: list[FileRow] = field(default_factory=list)
+    texts: list[TextRow] = field(default_factory=list)
+    """What the full-text index is to hold."""
     skipped: list[tuple[str, int, str]] = field(default_factory=list)
     spool: dict[str, int] = field(default_factory=dict)
     """Per segment the offset up to which it is on record."""
@@ -103,6 +106,18 @@ def _frame(seq: int, entry: Entry, into: Interpretation) -> None:
         clock=(head.boot, head.monotonic_ns // 1_000_000) if head.boot.strip("0") else None,
     )
     _collect(into, entry.source, 0, lambda: map_hook(event))
+    if not event.synthetic:
+        _text_of_hook(event, into)
+
+
+def _text_of_hook(event: HookEvent, into: Interpretation) -> None:
+    session, document = text_of(event.body.get("session_id")), Document()
+    document.add(event.body)
+    if session and document.texts:
+        agent = agent_of(event.body)
+        into.texts.append(
+            TextRow(event.source, 0, 0, session, agent, True, event.at, event.at, document.text)
+        )
 
 
 def _advance(into: Interpretation, source: str, end: int) -> None:
@@ -149,6 +164,7 @@ def _range(seq: int, head: envelopes.RangeHead, data: bytes, into: Interpretatio
     place = line_source(head.file_key, head.generation, 0)[:-1]
     into.masked.extend((f"{place}{head.first_line}+", rule, hits) for rule, hits in head.masked.items())
     into.skipped.extend((head.relative, number, reason) for number, reason in head.skipped)
+    texts = _Texts(session, agent)
     for number, line in split_lines(data, head.first_line):
         into.lines += 1
         body = decode(line)
@@ -161,6 +177,42 @@ def _range(seq: int, head: envelopes.RangeHead, data: bytes, into: Interpretatio
             source=f"{place}{number}", number=number, body=body, session_hint=session, agent_hint=agent
         )
         _collect(into, head.relative, number, partial(map_line, mapped))
+        texts.add(body)
+    into.texts.extend(texts.rows(head))
+
+
+class _Texts:
+    """The searchable texts of one range, by the session that each line names."""
+
+    def __init__(self, session: str | None, agent: str | None) -> None:
+        self._session, self._agent = session, agent
+        self._documents: dict[str, tuple[Document, list[int]]] = {}
+
+    def add(self, body: dict[str, Any]) -> None:
+        session = text_of(body.get("sessionId")) or self._session
+        if session is None:
+            return
+        document, times = self._documents.setdefault(session, (Document(), []))
+        document.add(body)
+        at = known_time(time_of(body.get("timestamp")))
+        if at is not None:
+            times.append(at)
+
+    def rows(self, head: envelopes.RangeHead) -> list[TextRow]:
+        return [
+            TextRow(
+                head.file_key,
+                head.generation,
+                head.first_line,
+                session,
+                self._agent,
+                False,
+                min(times, default=None),
+                max(times, default=None),
+                document.text,
+            )
+            for session, (document, times) in self._documents.items()
+        ]
 
 
 def _collect(into: Interpretation, place: str, number: int, mapping: Callable[[], list[Facts]]) -> None:

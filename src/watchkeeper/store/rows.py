@@ -33,3 +33,30 @@ class FileRow:
     head_digest: str
     size: int
     mtime_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class TextRow:
+    """What one session says at one place, as it is given to the full-text index.
+
+    Attributes:
+        place: Key of the transcript file, or the source of a hook event.
+        generation: Of the file; 0 for a hook event.
+        first_line: Of the archived range; 0 for a hook event.
+        session_id: The session that it is found under.
+        agent_id: The subagent whose text it is; none for the main one or several.
+        by_hook: Whether a hook said it, and not the transcript.
+        first_at: Earliest time of its lines in epoch milliseconds.
+        last_at: Latest time of its lines.
+        text: The texts; empty where there is nothing to search for.
+    """
+
+    place: str
+    generation: int
+    first_line: int
+    session_id: str
+    agent_id: str | None
+    by_hook: bool
+    first_at: int | None
+    last_at: int | None
+    text: str

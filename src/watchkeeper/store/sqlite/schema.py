@@ -9,6 +9,8 @@ from pathlib import Path
 
 import apsw
 
+from watchkeeper.store.sqlite.search_index import DDL as SEARCH_TABLES
+
 SCHEMA_VERSION = 3
 
 _OWN_TABLES = """
@@ -40,6 +42,7 @@ def ddl() -> str:
 
     return (
         _OWN_TABLES
+        + SEARCH_TABLES
         + "\n".join(table.ddl for table in TABLES.values())
         + f"\nPRAGMA user_version = {SCHEMA_VERSION};"
     )

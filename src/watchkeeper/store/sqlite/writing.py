@@ -19,7 +19,8 @@ from watchkeeper.errors import FormatError, WatchkeeperError
 from watchkeeper.events.entities import ENTITIES
 from watchkeeper.events.merge import Facts, State, decode_state, encode_state, join, lift
 from watchkeeper.events.ownership import contested_by, owned_by
-from watchkeeper.store.rows import FileRow, RangeRow
+from watchkeeper.store.rows import FileRow, RangeRow, TextRow
+from watchkeeper.store.sqlite import search_index
 from watchkeeper.store.sqlite.contested import Contested, Place
 from watchkeeper.store.sqlite.schema import SCHEMA_VERSION, connect_for_writing, ddl, version_of
 from watchkeeper.store.tables import ENTITY_NUMBERS, PROJECTIONS, TABLES
@@ -231,6 +232,10 @@ class Store:
             "INSERT OR REPLACE INTO ranges VALUES (?, ?, ?, ?, ?, ?, ?)",
             (row.file_key, row.generation, row.first_line, row.line_count, row.pack, row.position, row.seq),
         )
+
+    def put_texts(self, rows: Iterable[TextRow]) -> None:
+        """Make texts searchable."""
+        search_index.put(self.connection, rows)
 
     def put_file(self, row: FileRow) -> None:
         """Remember how far a transcript file is on record."""
