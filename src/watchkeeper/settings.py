@@ -128,6 +128,11 @@ class Places(NamedTuple):
         return self.home / "watchkeeper.db"
 
     @property
+    def usage_cache(self) -> Path:
+        """Usage of transcripts that the index does not hold yet; may be removed at any time."""
+        return self.home / "usage.db"
+
+    @property
     def state(self) -> Path:
         """What no rebuild touches: annotations, users, tokens."""
         return self.home / "state.db"

@@ -18,6 +18,7 @@ from watchkeeper.events.entities import (
     SEEN_HOOK_PRE,
 )
 from watchkeeper.events.merge import State, value_of
+from watchkeeper.events.usage import quarter_of, split_cache_writes
 
 Row = dict[str, Any]
 
@@ -297,19 +298,22 @@ def _contradiction_text(item: Row) -> str:
 
 
 def derive_request(key: str, state: State) -> dict[str, Row | None]:
-    """Return the row of table ``requests``; its cost is what the client reported, or still to be computed.
-
-    The client logs counts while the answer is streamed. Without a stop reason nobody knows whether the last line came
-    after the last token, so the output is a lower bound.
-    """
+    """Return the row of table ``requests``; its cost is what the client reported, or still to be computed."""
     request = values_of("request", state)
     reported = request["reported_micros"]
+    five, hour = split_cache_writes(
+        request["cache_write_tokens"], request["cache_write_5m_tokens"], request["cache_write_1h_tokens"]
+    )
     return {
         "requests": {
             "request_key": key,
             **request,
+            "cache_write_5m_tokens": five,
+            "cache_write_1h_tokens": hour,
+            "quarter": quarter_of(request["at"]),
             "cost_micros": reported,
             "cost_basis": None if reported is None else "reported",
-            "partial": 0 if request["synthetic"] or request["stop_reason"] else 1,
+            "counted": 0 if request["synthetic"] or request["replay"] else 1,
+            "partial": 0 if request["stop_reason"] else 1,
         }
     }

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from watchkeeper.pipeline.folders import agent_folders
 from watchkeeper.settings import Settings
+from watchkeeper.sources.claude_code.discovery import find_transcripts
 from watchkeeper.store.sqlite.reading import Reader, open_reader
 
 
@@ -48,24 +49,8 @@ def _transcripts_are_ahead(reader: Reader, settings: Settings) -> bool:
         row["path"]: (row["size"], row["mtime_ns"])
         for row in reader.rows("SELECT path, size, mtime_ns FROM files")
     }
-    for config_dir in agent_folders(settings, reader.connection):
-        for path, size, mtime_ns in _transcripts(os.path.join(config_dir, "projects"), 0):  # noqa: PTH118
-            if size and known.get(path) != (size, mtime_ns):
-                return True
-    return False
-
-
-def _transcripts(folder: str, depth: int) -> Iterator[tuple[str, int, int]]:
-    if depth > 6:
-        return
-    try:
-        entries = list(os.scandir(folder))
-    except OSError:
-        return
-    for entry in entries:
-        if entry.name.endswith(".jsonl"):
-            if entry.name != "journal.jsonl" and entry.is_file():
-                status = entry.stat()
-                yield entry.path, status.st_size, status.st_mtime_ns
-        elif entry.is_dir(follow_symlinks=False):
-            yield from _transcripts(entry.path, depth + 1)
+    return any(
+        item.size and known.get(item.location) != (item.size, item.mtime_ns)
+        for config_dir in agent_folders(settings, reader.connection)
+        for item in find_transcripts(config_dir).files
+    )

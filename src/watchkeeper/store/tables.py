@@ -32,7 +32,7 @@ class Table:
         columns = ", ".join(f"{name} {kind}" for name, kind in self.columns.items())
         table = f"CREATE TABLE {self.name} ({self.key} TEXT PRIMARY KEY, {columns}) WITHOUT ROWID;"
         indexes = [
-            f"CREATE INDEX {self.name}_by_{'_'.join(names)} ON {self.name} ({', '.join(names)});"
+            f"CREATE INDEX {self.name}_by_{'_'.join(names[:2])} ON {self.name} ({', '.join(names)});"
             for names in self.indexes
         ]
         return "\n".join([table, *indexes])
@@ -54,6 +54,26 @@ def _bindable(value: Any) -> Any:
         return _json(value).decode()
     return value
 
+
+USAGE_INDEX = (
+    "counted",
+    "quarter",
+    "session_id",
+    "model",
+    "agent_id",
+    "input_tokens",
+    "output_tokens",
+    "cache_write_5m_tokens",
+    "cache_write_1h_tokens",
+    "cache_read_tokens",
+    "web_searches",
+    "cost_micros",
+    "cost_basis",
+    "at",
+    "partial",
+    "nested",
+)
+"""All that sums over time need, in the order in which they are grouped: no row of the table is looked at for them."""
 
 TABLES: dict[str, Table] = {
     table.name: table
@@ -156,6 +176,7 @@ TABLES: dict[str, Table] = {
                 "agent_id": "TEXT",
                 "request_id": "TEXT",
                 "at": "INTEGER",
+                "quarter": "INTEGER",
                 "last_at": "INTEGER",
                 "model": "TEXT",
                 "input_tokens": "INTEGER",
@@ -180,8 +201,9 @@ TABLES: dict[str, Table] = {
                 "partial": "INTEGER",
                 "synthetic": "INTEGER",
                 "replay": "INTEGER",
+                "counted": "INTEGER",
             },
-            (("session_id", "at"), ("at",)),
+            (("session_id", "at"), USAGE_INDEX),
         ),
         Table(
             "messages",

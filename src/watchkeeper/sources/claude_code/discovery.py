@@ -19,8 +19,7 @@ import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-
-import msgspec
+from typing import NamedTuple
 
 _SUFFIX = ".jsonl"
 _META_SUFFIX = ".meta.json"
@@ -30,7 +29,7 @@ _NO_TRANSCRIPTS = frozenset({"journal.jsonl", "history.jsonl"})
 _MAXIMUM_FOLDERS_DEEP = 16
 
 
-class TranscriptFile(msgspec.Struct, frozen=True):
+class TranscriptFile(NamedTuple):
     """A transcript file as it was when listed.
 
     Args:
