@@ -29,6 +29,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "keys": ("keys", "list the keys that sign the record, or sign with a new one"),
     "rebuild": ("rebuild", "make the database anew from ledger and archive"),
     "config": ("config", "list the settings with where each comes from"),
+    "stats": ("stats", "say what was done in a day, week, month or any stretch"),
     "url": ("url", "print a one-time sign-in address of the dashboard"),
 }
 """Command name -> module below `watchkeeper.cli`, and its one-line help."""
