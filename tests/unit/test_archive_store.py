@@ -65,7 +65,7 @@ def test_commit_syncs_once_for_all_that_was_put(tmp_path: Path, monkeypatch: pyt
     with ArchiveWriter(tmp_path) as writer:
         writer.put(b"a")
         writer.put(b"b")
-        monkeypatch.setattr("watchkeeper.archive.store._sync", synced.append)
+        monkeypatch.setattr("watchkeeper.archive.store.sync_data", synced.append)
         writer.commit()
         writer.commit()
         assert len(synced) == 1

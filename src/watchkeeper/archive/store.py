@@ -6,86 +6,148 @@ a range of a transcript is read without its neighbours.
 
 from __future__ import annotations
 
-import hashlib
 import os
-import re
-import secrets
-import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
-import zstandard
-
-from watchkeeper.archive.frames import (
-    FRAME_HEADER,
-    MAXIMUM_CONTENT,
-    PACK_HEADER,
-    PACK_MAGIC,
-    FrameHeader,
-    frame_checksum,
-    pack_frame,
-    read_frame_header,
+from watchkeeper.archive.codecs import LEVEL, Codec, PlainCodec
+from watchkeeper.archive.compaction import recover
+from watchkeeper.archive.departures import GoneError, read_departures
+from watchkeeper.archive.frames import FRAME_HEADER, MAXIMUM_CONTENT, PACK_HEADER
+from watchkeeper.archive.packs import (
+    Address,
+    ArchiveError,
+    check_pack_header,
+    list_packs,
+    new_pack_id,
+    pack_header,
+    pack_path,
+    read_frame,
+    sync_data,
+    sync_directory,
+    walk_frames,
+    write_failure,
+    write_whole,
 )
-from watchkeeper.errors import FormatError, NotFoundError, UsageError, WatchkeeperError
+from watchkeeper.errors import FormatError, NotFoundError, UsageError
+
+__all__ = ["LEVEL", "PACK_BYTES", "Address", "ArchiveError", "ArchiveReader", "ArchiveWriter"]
 
 PACK_BYTES = 64 << 20
-LEVEL = 3
-_SUFFIX = ".wka"
-_PACK_NAME = re.compile(r"[0-9a-f]{16}-[0-9a-f]{32}")
-
-
-class ArchiveError(WatchkeeperError):
-    """The archive cannot be written."""
-
-    code = "archive"
-
-
-@dataclass(frozen=True)
-class Address:
-    """Where a content is.
-
-    Args:
-        digest: SHA-256 of the content, in hexadecimal.
-        pack: Id of the pack, the file's name without ``.wka``.
-        offset: Start of the frame in the pack, in bytes.
-        length: Bytes that the frame takes in the pack, header included.
-        size: Bytes of the content when unpacked.
-    """
-
-    digest: str
-    pack: str
-    offset: int
-    length: int
-    size: int
+_REDIRECTIONS = 64
+"""Contents may be rewritten again and again; a circle must not hold anybody."""
 
 
 class ArchiveReader:
-    """Reads frames by address; needs no writer and holds no file open."""
+    """Reads frames by address or by digest; needs no writer and holds no file open.
 
-    def __init__(self, directory: Path) -> None:
+    Args:
+        directory: Folder of the packs.
+        codec: Kind of the frames; those of redacted transcripts when absent.
+    """
+
+    def __init__(self, directory: Path, codec: Codec | None = None) -> None:
         self._directory = directory
+        self._codec = codec or PlainCodec()
+        self._found: dict[str, Address] = {}
+        self._seen: list[tuple[str, int]] | None = None
 
-    def get(self, pack: str, offset: int) -> bytes:
+    def get(self, pack: str, offset: int, digest: str | None = None) -> bytes:
         """Return the content of the frame at ``offset``, after checking its checksum and its digest.
 
+        Args:
+            pack: Id of the pack.
+            offset: Start of the frame, in bytes.
+            digest: The content that is meant, in hexadecimal. It is looked for elsewhere when the frame there is
+                gone or another one: a pack may have been rewritten since the place was noted.
+
         Raises:
-            NotFoundError: There is no such pack.
+            NotFoundError: There is no such pack, nor the content elsewhere.
+            GoneError: The content was taken out on purpose; its ``reason`` says why.
             FormatError: The bytes there are not a whole, unchanged frame.
         """
-        path = _pack_path(self._directory, pack)
+        try:
+            found, content = self._read(pack, offset)
+        except (NotFoundError, FormatError) as error:
+            moved = None if digest is None else self._fetch(digest, pack)
+            if moved is None:
+                raise error
+            return moved
+        if digest is None or found == digest:
+            return content
+        moved = self._fetch(digest, "")
+        if moved is None:
+            raise self._unknown(digest)
+        return moved
+
+    def find(self, digest: str) -> Address:
+        """Return where a content is now; headers of frames are read for it at the first use.
+
+        A content that was rewritten is found by the digest that it had before.
+
+        Raises:
+            GoneError: The content was taken out on purpose; its ``reason`` says why.
+            NotFoundError: The archive never held it, or lost it.
+        """
+        found = self._elsewhere(digest, "")
+        if found is None:
+            raise self._unknown(digest)
+        return found
+
+    def _unknown(self, digest: str) -> NotFoundError:
+        return NotFoundError("the archive does not hold this content", why=digest, place=str(self._directory))
+
+    def _fetch(self, digest: str, but_not: str) -> bytes | None:
+        address = self._elsewhere(digest, but_not)
+        if address is None:
+            return None
+        try:
+            return self._read(address.pack, address.offset)[1]
+        except NotFoundError:
+            # The pack was rewritten between the look and the reading.
+            self._seen = None
+            address = self._elsewhere(digest, but_not)
+            return None if address is None else self._read(address.pack, address.offset)[1]
+
+    def _elsewhere(self, digest: str, but_not: str) -> Address | None:
+        packs = [(name, _size(self._directory, name)) for name in list_packs(self._directory)]
+        if packs != self._seen:
+            self._found = {
+                address.digest: address
+                for name, _ in packs
+                for address in _readable_frames(self._directory, name)
+            }
+            self._seen = packs
+        departures = None
+        for _ in range(_REDIRECTIONS):
+            address = self._found.get(digest)
+            if address is not None and address.pack != but_not:
+                return address
+            departures = read_departures(self._directory) if departures is None else departures
+            departure = departures.get(digest)
+            if departure is None:
+                return None
+            if departure.to is None:
+                raise GoneError(departure.reason, place=f"{self._directory}:{digest}")
+            digest = departure.to
+        return None
+
+    def _read(self, pack: str, offset: int) -> tuple[str, bytes]:
+        path = pack_path(self._directory, pack)
         try:
             descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError as error:
             raise NotFoundError("the archive pack does not exist", place=str(path)) from error
         try:
-            return _read_content(descriptor, offset, f"{path}:{offset}")
+            header, frame = read_frame(descriptor, offset, f"{path}:{offset}")
         finally:
             os.close(descriptor)
+        content = self._codec.unpack(header, frame[FRAME_HEADER.size :], f"{path}:{offset}")
+        return header.digest.hex(), content
 
     def packs(self) -> list[str]:
         """Return the ids of all packs, the oldest first."""
-        return _list_packs(self._directory)
+        return list_packs(self._directory)
 
     def frames(self, pack: str | None = None) -> Iterator[Address]:
         """Yield the address of every frame, of one pack or of all, without unpacking any.
@@ -96,15 +158,14 @@ class ArchiveReader:
             FormatError: Something in between is no frame.
         """
         for name in self.packs() if pack is None else [pack]:
-            path = _pack_path(self._directory, name)
+            path = pack_path(self._directory, name)
             descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
             try:
                 end = os.fstat(descriptor).st_size
                 if end < PACK_HEADER.size:
                     continue
-                _check_pack_header(descriptor, path)
-                for offset, header in _walk(descriptor, end, path):
-                    yield _address(name, offset, header)
+                check_pack_header(descriptor, path)
+                yield from walk_frames(descriptor, end, path)
             finally:
                 os.close(descriptor)
 
@@ -119,18 +180,27 @@ class ArchiveWriter:
         directory: Folder of the packs; made when it is missing.
         pack_bytes: A new pack is begun when the current one has grown to this size.
         level: Level of zstd.
+        codec: Kind of the frames; those of redacted transcripts when absent.
     """
 
-    def __init__(self, directory: Path, *, pack_bytes: int = PACK_BYTES, level: int = LEVEL) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        pack_bytes: int = PACK_BYTES,
+        level: int = LEVEL,
+        codec: Codec | None = None,
+    ) -> None:
         self._directory = directory
         self._pack_bytes = pack_bytes
-        self._compressor = zstandard.ZstdCompressor(level=level)
+        self._codec = codec or PlainCodec(level)
         self._index: dict[bytes, Address] | None = None
         self._descriptor = -1
         self._pack = ""
         self._end = 0
         self._unsynced = False
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        recover(directory)
         self._open_newest()
 
     def __enter__(self) -> ArchiveWriter:
@@ -148,11 +218,11 @@ class ArchiveWriter:
         """
         if len(data) > MAXIMUM_CONTENT:
             raise UsageError("the content is too large for one archive frame", why=f"{len(data)} bytes")
-        digest = hashlib.sha256(data).digest()
+        digest = self._codec.digest(data)
         index = self._digests()
         known = index.get(digest)
         if known is None or not self._holds(known):
-            frame = pack_frame(digest, len(data), self._compressor.compress(data))
+            frame = self._codec.pack(data, digest)
             known = Address(digest.hex(), *self._append(frame), len(frame), len(data))
             index[digest] = known
         return known
@@ -165,10 +235,15 @@ class ArchiveWriter:
         """
         if self._unsynced:
             try:
-                _sync(self._descriptor)
+                sync_data(self._descriptor)
             except OSError as error:
                 raise self._failure(error) from error
             self._unsynced = False
+
+    def release(self) -> None:
+        """Commit and let go of the current pack, so that it can be rewritten; what is put next begins a new one."""
+        self.close()
+        self._index = None
 
     def close(self) -> None:
         """Commit and let go of the pack."""
@@ -183,8 +258,9 @@ class ArchiveWriter:
         """Return the index by digest, read from the headers of all packs at the first use."""
         if self._index is None:
             self._index = {}
-            for pack in _list_packs(self._directory):
-                self._index.update(_readable_frames(self._directory, pack))
+            for pack in list_packs(self._directory):
+                found = _readable_frames(self._directory, pack)
+                self._index.update((bytes.fromhex(address.digest), address) for address in found)
         return self._index
 
     def _holds(self, address: Address) -> bool:
@@ -192,9 +268,10 @@ class ArchiveWriter:
         if address.pack == self._pack:
             return True
         try:
-            return bool(ArchiveReader(self._directory).get(address.pack, address.offset)) or not address.size
+            ArchiveReader(self._directory, self._codec).get(address.pack, address.offset)
         except (FormatError, NotFoundError):
             return False
+        return True
 
     def _append(self, frame: bytes) -> tuple[str, int]:
         if self._descriptor >= 0 and self._end >= self._pack_bytes:
@@ -203,7 +280,7 @@ class ArchiveWriter:
             if self._descriptor < 0:
                 self._create()
             self._unsynced = True
-            _write_whole(self._descriptor, frame, self._end)
+            write_whole(self._descriptor, frame, self._end)
         except OSError as error:
             if self._descriptor >= 0:
                 os.ftruncate(self._descriptor, self._end)
@@ -213,14 +290,13 @@ class ArchiveWriter:
         return place
 
     def _create(self) -> None:
-        created, tail = time.time_ns(), secrets.token_bytes(16)
-        name = f"{created:016x}-{tail.hex()}"
-        path = _pack_path(self._directory, name)
+        name = new_pack_id()
+        path = pack_path(self._directory, name)
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
         descriptor = os.open(path, flags, 0o600)
         try:
-            _write_whole(descriptor, PACK_HEADER.pack(PACK_MAGIC, created, tail), 0)
-            _sync_directory(self._directory)
+            write_whole(descriptor, pack_header(name), 0)
+            sync_directory(self._directory)
         except OSError:
             os.close(descriptor)
             path.unlink()
@@ -228,10 +304,10 @@ class ArchiveWriter:
         self._descriptor, self._pack, self._end = descriptor, name, PACK_HEADER.size
 
     def _open_newest(self) -> None:
-        packs = _list_packs(self._directory)
+        packs = list_packs(self._directory)
         if not packs:
             return
-        path = _pack_path(self._directory, packs[-1])
+        path = pack_path(self._directory, packs[-1])
         descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
         end = _repair(descriptor, path)
         if end is None:
@@ -241,72 +317,22 @@ class ArchiveWriter:
         self._descriptor, self._pack, self._end = descriptor, packs[-1], end
 
     def _failure(self, error: OSError) -> ArchiveError:
-        return ArchiveError(
-            "the archive cannot be written",
-            why=error.strerror or str(error),
-            hint="Free some space or mend the folder; the transcript is read again from where it was.",
-            place=str(self._directory),
-        )
+        return write_failure(self._directory, error)
 
 
-def _list_packs(directory: Path) -> list[str]:
+def _size(directory: Path, pack: str) -> int:
     try:
-        return sorted(path.stem for path in directory.glob("*" + _SUFFIX) if _PACK_NAME.fullmatch(path.stem))
+        return pack_path(directory, pack).stat().st_size
     except FileNotFoundError:
-        return []
+        return -1
 
 
-def _pack_path(directory: Path, pack: str) -> Path:
-    if not _PACK_NAME.fullmatch(pack):
-        raise NotFoundError("this is no id of an archive pack", why=repr(pack), place=str(directory))
-    return directory / (pack + _SUFFIX)
-
-
-def _address(pack: str, offset: int, header: FrameHeader) -> Address:
-    return Address(header.digest.hex(), pack, offset, FRAME_HEADER.size + header.length, header.size)
-
-
-def _check_pack_header(descriptor: int, path: Path) -> None:
-    magic, created, tail = PACK_HEADER.unpack(os.pread(descriptor, PACK_HEADER.size, 0))
-    if magic != PACK_MAGIC or f"{created:016x}-{tail.hex()}" != path.stem:
-        raise FormatError("this is no archive pack, or one that was renamed", place=str(path))
-
-
-def _walk(descriptor: int, end: int, path: Path) -> Iterator[tuple[int, FrameHeader]]:
-    offset = PACK_HEADER.size
-    while offset + FRAME_HEADER.size <= end:
-        header = read_frame_header(os.pread(descriptor, FRAME_HEADER.size, offset), f"{path}:{offset}")
-        following = offset + FRAME_HEADER.size + header.length
-        if following > end:
-            return
-        yield offset, header
-        offset = following
-
-
-def _readable_frames(directory: Path, pack: str) -> Iterator[tuple[bytes, Address]]:
+def _readable_frames(directory: Path, pack: str) -> Iterator[Address]:
     """Yield frames up to the first that is damaged: content behind it is stored anew, never lost."""
     try:
-        for address in ArchiveReader(directory).frames(pack):
-            yield bytes.fromhex(address.digest), address
-    except FormatError:
+        yield from ArchiveReader(directory).frames(pack)
+    except (FormatError, FileNotFoundError):
         return
-
-
-def _read_content(descriptor: int, offset: int, place: str) -> bytes:
-    raw = os.pread(descriptor, FRAME_HEADER.size, offset)
-    header = read_frame_header(raw, place)
-    body = os.pread(descriptor, header.length, offset + FRAME_HEADER.size)
-    if len(body) < header.length:
-        raise FormatError("the archive frame is cut off", place=place)
-    if frame_checksum(raw, body) != header.checksum:
-        raise FormatError("the archive frame is damaged", why="its checksum does not fit", place=place)
-    try:
-        content = zstandard.ZstdDecompressor().decompress(body, max_output_size=header.size or 1)
-    except zstandard.ZstdError as error:
-        raise FormatError("the archive frame cannot be unpacked", why=str(error), place=place) from error
-    if len(content) != header.size or hashlib.sha256(content).digest() != header.digest:
-        raise FormatError("the archived content is not the one it was", why="its digest differs", place=place)
-    return content
 
 
 def _repair(descriptor: int, path: Path) -> int | None:
@@ -315,7 +341,7 @@ def _repair(descriptor: int, path: Path) -> int | None:
     if size < PACK_HEADER.size:
         return None
     try:
-        _check_pack_header(descriptor, path)
+        check_pack_header(descriptor, path)
     except FormatError:
         return None
     end = PACK_HEADER.size
@@ -333,15 +359,10 @@ def _repair(descriptor: int, path: Path) -> int | None:
 
 
 def _whole_frame(descriptor: int, offset: int, path: Path) -> int | None:
-    raw = os.pread(descriptor, FRAME_HEADER.size, offset)
     try:
-        header = read_frame_header(raw, str(path))
+        return len(read_frame(descriptor, offset, str(path))[1])
     except FormatError:
         return None
-    body = os.pread(descriptor, header.length, offset + FRAME_HEADER.size)
-    if len(body) < header.length or frame_checksum(raw, body) != header.checksum:
-        return None
-    return len(raw) + len(body)
 
 
 def _frame_follows(descriptor: int, offset: int, size: int, path: Path) -> bool:
@@ -353,22 +374,3 @@ def _frame_follows(descriptor: int, offset: int, size: int, path: Path) -> bool:
             return True
         found = tail.find(b"WKAF", found + 1)
     return False
-
-
-def _write_whole(descriptor: int, data: bytes, offset: int) -> None:
-    view = memoryview(data)
-    while view:
-        written = os.pwrite(descriptor, view, offset)
-        view, offset = view[written:], offset + written
-
-
-# macOS has no fdatasync.
-_sync = getattr(os, "fdatasync", os.fsync)
-
-
-def _sync_directory(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
