@@ -79,7 +79,38 @@ SETTINGS: tuple[Setting, ...] = (
         "Write a heartbeat to the ledger this often, so that time without a recorder shows.",
         int,
     ),
+    Setting(
+        "billing.mode",
+        "WATCHKEEPER_BILLING",
+        "auto",
+        "How sessions are paid for: api, subscription (figures read API-equivalent), or auto.",
+    ),
+    Setting(
+        "prices.multiplier",
+        "WATCHKEEPER_PRICE_MULTIPLIER",
+        1.0,
+        "A contract's factor on every computed cost. Rates per model: [prices.MODEL] in config.toml.",
+        float,
+    ),
+    Setting(
+        "prices.rate_input",
+        "CLAUDE_RATE_INPUT",
+        0.0,
+        "Dollars per 1,000 input tokens of every model (0: by the table); cache rates follow it.",
+        float,
+    ),
+    Setting(
+        "prices.rate_output",
+        "CLAUDE_RATE_OUTPUT",
+        0.0,
+        "Dollars per 1,000 output tokens of every model (0: by the table).",
+        float,
+    ),
 )
+
+
+SECTIONS = frozenset({"prices"})
+"""Sections of ``config.toml`` that may hold tables under names of the user's choosing; `Settings.sections`."""
 
 
 class Places(NamedTuple):
@@ -214,6 +245,11 @@ class Settings:
         self.places = Places(home if home is not None else default_home(self.environment))
         stored = _read_config(self.places.config)
         self.values = {row.name: self._resolve(row, stored) for row in SETTINGS}
+        self.sections: dict[str, dict[str, dict[str, Any]]] = {name: {} for name in SECTIONS}
+        for name, value in stored.items():
+            section, _, key = name.partition(".")
+            if section in SECTIONS and isinstance(value, dict):
+                self.sections[section][key] = value
 
     def __getitem__(self, name: str) -> Any:
         return self.values[name].value
@@ -234,6 +270,8 @@ class Settings:
                 raise ConfigError(f"{row.env} cannot be used", why=str(error), hint=row.help) from error
         if row.name in stored:
             value = stored[row.name]
+            if isinstance(row.default, float) and type(value) is int:
+                value = float(value)
             if not isinstance(value, type(row.default)):
                 raise ConfigError(
                     f"{row.name} must be a {type(row.default).__name__}",
@@ -270,8 +308,9 @@ def _read_config(path: Path) -> dict[str, Any]:
         for name, value in content.items() if isinstance(content, dict) else ():
             flat[f"{section}.{name}"] = value
     known = {row.name for row in SETTINGS}
-    for name in flat:
-        if name not in known:
+    for name, value in flat.items():
+        own_table = isinstance(value, dict) and name.partition(".")[0] in SECTIONS
+        if name not in known and not own_table:
             raise ConfigError(
                 f"unknown setting {name}", hint="Run `wk config` for the list.", place=str(path)
             )
