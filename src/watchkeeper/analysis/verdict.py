@@ -10,7 +10,7 @@ from watchkeeper.ledger.verify import Verdict, verify
 from watchkeeper.managed import read_managed
 from watchkeeper.settings import Settings
 from watchkeeper.spool.frames import FrameKind
-from watchkeeper.store.envelopes import FRAME, read_frame
+from watchkeeper.store.envelopes import FRAME, REDACT, read_frame, read_redact
 
 
 def verify_home(settings: Settings, progress: Callable[[int], None] | None = None) -> Verdict:
@@ -44,10 +44,15 @@ def agent_of(entry: StoredEntry) -> int | None:
     A doctor's synthetic event and the packaged demo come from no agent. What came over HTTP has the user of the
     server, because who sent it is not known.
     """
-    if entry.kind != FRAME or entry.source.startswith("demo:"):
+    if entry.kind not in {FRAME, REDACT} or entry.source.startswith("demo:"):
         return None
     try:
-        head, _ = read_frame(entry.payload, entry.source)
+        payload = entry.payload
+        if entry.kind == REDACT:
+            redacted, payload = read_redact(payload, entry.source)
+            if redacted.kind != FRAME:
+                return None
+        head, _ = read_frame(payload, entry.source)
     except FormatError:
         return None
     return None if head.kind == FrameKind.SYNTHETIC else head.uid

@@ -14,6 +14,7 @@ from watchkeeper.archive.store import ArchiveReader
 from watchkeeper.ledger.reader import LedgerReader
 from watchkeeper.pipeline.locking import WriterLock
 from watchkeeper.pipeline.merging import merge_interpretation
+from watchkeeper.pipeline.replaying import replayed
 from watchkeeper.settings import Settings
 from watchkeeper.store.interpret import Interpretation, interpret
 from watchkeeper.store.sqlite.writing import Store
@@ -67,7 +68,7 @@ def _fill(settings: Settings, store: Store, progress: Callable[[int, int], None]
     result, entries, observations = Interpretation(), 0, 0
     with LedgerReader(places.ledger) as reader:
         total = reader.last_seq + 1
-        for stored in reader.entries():
+        for stored in replayed(reader):
             interpret(stored.seq, stored, archive.get, result)
             entries += 1
             if len(result.facts) >= _BATCH:

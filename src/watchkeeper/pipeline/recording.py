@@ -27,6 +27,7 @@ from watchkeeper.ledger.reader import LedgerReader
 from watchkeeper.ledger.writer import LedgerWriter
 from watchkeeper.pipeline.locking import WriterLock
 from watchkeeper.pipeline.merging import merge_interpretation
+from watchkeeper.pipeline.replaying import replayed
 from watchkeeper.redaction.engine import Redactor
 from watchkeeper.settings import Settings
 from watchkeeper.sources.claude_code.discovery import written
@@ -218,7 +219,7 @@ class Recording:
         if start >= self.ledger.next_seq:
             return
         with LedgerReader(self.settings.places.ledger) as reader:
-            for stored in reader.entries(start, on_damage=_warn):
+            for stored in replayed(reader, start, on_damage=_warn):
                 try:
                     interpret(stored.seq, stored, self._archive_reader.get, result)
                 except (FormatError, NotFoundError, FileNotFoundError) as error:

@@ -191,7 +191,9 @@ class TranscriptIntake:
         name = f"meta:{relative}"
         if self.recording.store.get_meta(name) == envelopes.digest_of(head):
             return Changes()
-        changes, _ = self.recording.record([envelopes.meta_entry(name, now_ms(), head)])
+        # A source stays when its entry is erased, so it must not name the session.
+        source = f"meta:{self._tail.file_key(file)}"
+        changes, _ = self.recording.record([envelopes.meta_entry(source, now_ms(), head)])
         return changes
 
     def _files_at(self, path: Path) -> Iterator[TranscriptFile]:

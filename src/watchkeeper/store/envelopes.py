@@ -25,6 +25,8 @@ HEARTBEAT = "heartbeat"
 STOP = "stop"
 REGISTRATION = "registration"
 FINDING = "finding"
+REDACT = "redact"
+FORGET = "forget"
 
 
 class FrameHead(
@@ -79,12 +81,21 @@ class MetaHead(msgspec.Struct):
     body: dict[str, Any]
 
 
+class RedactHead(msgspec.Struct):
+    """Which entry a redacted copy stands for: that entry's number, kind, and time."""
+
+    of: int
+    kind: str
+    at: int
+
+
 Head = TypeVar("Head")
 
 _encode = msgspec.json.Encoder().encode
 _decode_frame = msgspec.json.Decoder(FrameHead).decode
 _decode_range = msgspec.json.Decoder(RangeHead).decode
 _decode_meta = msgspec.json.Decoder(MetaHead).decode
+_decode_redact = msgspec.json.Decoder(RedactHead).decode
 _decode_note = msgspec.json.Decoder(dict[str, Any]).decode
 
 
@@ -140,6 +151,30 @@ def read_note(payload: bytes, place: str) -> dict[str, Any]:
         FormatError: The entry is not what this module writes.
     """
     return _decoded(_decode_note, payload, "note", place)
+
+
+def redact_entry(source: str, at: int, head: RedactHead, payload: bytes) -> Entry:
+    """Return the entry that holds what an erased one says, without what had to go.
+
+    Args:
+        source: Source of the erased entry.
+        at: Now.
+        head: Which entry it stands for.
+        payload: The new payload of that entry's kind.
+    """
+    return Entry(REDACT, source, at, _encode(head) + b"\n" + payload)
+
+
+def read_redact(payload: bytes, place: str) -> tuple[RedactHead, bytes]:
+    """Return for which entry a redacted copy stands, and the payload.
+
+    Raises:
+        FormatError: The entry is not what this module writes.
+    """
+    head, newline, body = payload.partition(b"\n")
+    if not newline:
+        raise FormatError("a redacted entry has no header", place=place)
+    return _decoded(_decode_redact, head, "redacted", place), body
 
 
 def _decoded(decode: Callable[[bytes], Head], payload: bytes, name: str, place: str) -> Head:

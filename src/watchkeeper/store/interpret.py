@@ -22,6 +22,9 @@ from watchkeeper.store import envelopes
 from watchkeeper.store.rows import FileRow, RangeRow, TextRow
 from watchkeeper.store.search_text import Document, agent_of
 
+FORGOTTEN = "forgotten:"
+"""Begins the names of the marks of forgotten sessions."""
+
 KIND_EVENT, KIND_DECISION, KIND_SYNTHETIC, KIND_HTTP = 1, 2, 3, 4
 
 
@@ -50,6 +53,9 @@ ReadArchive = Callable[[str, int], bytes]
 
 def interpret(seq: int, entry: Entry, read_archive: ReadArchive, into: Interpretation) -> None:
     """Add to `into` what one ledger entry says.
+
+    An entry ``redact`` says only where an erased payload is found now: what it holds is read in the place of the entry
+    it stands for, so that a replay sees everything in the order in which it came (`pipeline.replaying`).
 
     Args:
         seq: The entry's sequence number.
@@ -81,6 +87,12 @@ def interpret(seq: int, entry: Entry, read_archive: ReadArchive, into: Interpret
         _damage(entry, into)
     elif entry.kind == envelopes.FINDING:
         _finding(entry, into)
+    elif entry.kind == envelopes.REDACT:
+        redacted, _ = envelopes.read_redact(entry.payload, entry.source)
+        if redacted.kind == envelopes.FRAME:
+            into.sources.append((entry.source, seq))
+    elif entry.kind == envelopes.FORGET:
+        _forget(entry, into)
 
 
 def _frame(seq: int, entry: Entry, into: Interpretation) -> None:
@@ -262,6 +274,15 @@ def _damage(entry: Entry, into: Interpretation) -> None:
         ),
     }
     into.facts.append(Facts("finding", entry.source, "hook", 0, entry.at, values))
+
+
+def _forget(entry: Entry, into: Interpretation) -> None:
+    """Remember by their digests which sessions must not come back, and how far the spool was read."""
+    body = envelopes.read_note(entry.payload, entry.source)
+    for digest in body.get("sessions") or ():
+        into.marks[f"{FORGOTTEN}{digest}"] = str(entry.at)
+    for segment, end in (body.get("spool") or {}).items():
+        into.spool[segment] = max(end, into.spool.get(segment, 0))
 
 
 def _finding(entry: Entry, into: Interpretation) -> None:

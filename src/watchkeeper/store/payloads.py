@@ -13,7 +13,7 @@ from watchkeeper.archive.store import ArchiveReader
 from watchkeeper.errors import NotFoundError
 from watchkeeper.ledger.reader import LedgerReader
 from watchkeeper.sources.claude_code.lines import Skip, decode, split_lines
-from watchkeeper.store.envelopes import read_frame
+from watchkeeper.store.envelopes import REDACT, read_frame, read_redact
 from watchkeeper.store.sqlite.reading import Reader
 
 
@@ -67,7 +67,10 @@ class Payloads:
         entry = self._ledger.get(seq)
         if not entry.payload:
             raise NotFoundError("the payload was erased", place=source)
-        _, body = read_frame(entry.payload, source)
+        payload = entry.payload
+        if entry.kind == REDACT:
+            _, payload = read_redact(payload, source)
+        _, body = read_frame(payload, source)
         return decode(body)
 
     def _line(self, source: str) -> Any:
