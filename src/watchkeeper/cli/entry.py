@@ -30,6 +30,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "rebuild": ("rebuild", "make the database anew from ledger and archive"),
     "config": ("config", "list the settings with where each comes from"),
     "stats": ("stats", "say what was done in a day, week, month or any stretch"),
+    "errors": ("errors", "list what went wrong, and what mended it"),
     "url": ("url", "print a one-time sign-in address of the dashboard"),
 }
 """Command name -> module below `watchkeeper.cli`, and its one-line help."""
