@@ -33,6 +33,7 @@ SOURCE = "genai-prices {version}"
 DATE = "{date}"
 
 # fmt: off
+# ruff: noqa: E501
 ROWS: tuple[tuple[str, str, str, str, int, tuple[int | None, ...]], ...] = (
     # model, provider, speed, since, prompt over, pico-dollars per token: input, output, write 5m, write 1h, read
 '''

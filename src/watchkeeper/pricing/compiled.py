@@ -9,6 +9,7 @@ SOURCE = "genai-prices 0.2.3"
 DATE = "2026-11-21"
 
 # fmt: off
+# ruff: noqa: E501
 ROWS: tuple[tuple[str, str, str, str, int, tuple[int | None, ...]], ...] = (
     # model, provider, speed, since, prompt over, pico-dollars per token: input, output, write 5m, write 1h, read
     ("claude-1", "anthropic", "standard", "", 0, (8_000_000, 24_000_000, None, None, None)),

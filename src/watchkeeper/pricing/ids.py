@@ -47,6 +47,8 @@ class Model(NamedTuple):
 
 def parse_model(text: str) -> Model | None:
     """Return what a model id says, or None where it is no versioned Claude id (an alias, another maker's model)."""
+    if not text.isascii():
+        return None
     provider, regional, name = _split_provider(text.strip().lower())
     fast = batch = False
     if name.endswith("[1m]"):
@@ -89,7 +91,8 @@ def _model(
 ) -> Model | None:
     if not numbers:
         return None
-    major, minor = numbers[0], numbers[1] if len(numbers) > 1 else 0
+    # The first models cost the same in all their minor versions.
+    major, minor = numbers[0], numbers[1] if len(numbers) > 1 and family else 0
     name = "-".join(["claude", *([family] if family else []), str(major), *([str(minor)] if minor else [])])
     return Model(name, (major, minor), provider, regional, fast, batch)
 
