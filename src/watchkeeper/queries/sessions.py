@@ -59,7 +59,7 @@ def list_sessions(
 
     Args:
         reader: The index.
-        words: Each must occur in the title, the first prompt, the project's path or the id.
+        words: Each must occur somewhere in the session; the answer is that of `search.search_sessions`.
         project: Part of the project's path.
         since_ms: Only sessions with an event at or after this time.
         until_ms: Only sessions that began before this time.
@@ -70,8 +70,37 @@ def list_sessions(
     Raises:
         UsageError: The cursor is not one of ours.
     """
+    if words:
+        from watchkeeper.queries.search import search_sessions
+
+        return search_sessions(
+            reader,
+            words=words,
+            project=project,
+            since_ms=since_ms,
+            until_ms=until_ms,
+            limit=limit,
+            cursor=cursor,
+            now_ms=now_ms,
+        )
+    condition, bindings = listed_condition(project, since_ms, until_ms)
+    return page_of_sessions(reader, condition, bindings, limit, cursor, now_ms)
+
+
+def page_of_sessions(
+    reader: Reader,
+    condition: str,
+    bindings: dict[str, Any],
+    limit: int,
+    cursor: str | None,
+    now_ms: int | None,
+) -> dict[str, Any]:
+    """Return one page of the sessions ``s`` that meet a condition, newest first, and how many meet it in all.
+
+    Raises:
+        UsageError: The cursor is not one of ours.
+    """
     now = int(time.time() * 1000) if now_ms is None else now_ms
-    condition, bindings = _condition(words, project, since_ms, until_ms)
     total = reader.value(f"SELECT count(*) FROM sessions s WHERE {condition}", bindings)
     if cursor:
         condition += " AND (coalesce(s.last_at, 0), s.session_id) < (:cursor_at, :cursor_id)"
@@ -233,17 +262,11 @@ def _agents(reader: Reader, session_id: str) -> Sequence[dict[str, Any]]:
     ]
 
 
-def _condition(
-    terms: Sequence[str], project: str | None, since_ms: int | None, until_ms: int | None
+def listed_condition(
+    project: str | None, since_ms: int | None, until_ms: int | None
 ) -> tuple[str, dict[str, Any]]:
+    """Return the SQL condition on ``sessions s`` for what a list shows, and its bindings."""
     parts, bindings = [LISTED], dict[str, Any]()
-    for place, word in enumerate(terms):
-        parts.append(
-            "instr(lower(coalesce(s.title_custom, '') || ' ' || coalesce(s.title_ai, '') || ' ' ||"
-            " coalesce(s.title_summary, '') || ' ' || coalesce(s.first_prompt, '') || ' ' ||"
-            f" coalesce(s.project_path, s.cwd, '') || ' ' || s.session_id), :word{place}) > 0"
-        )
-        bindings[f"word{place}"] = word.lower()
     if project:
         parts.append("instr(lower(coalesce(s.project_path, s.cwd, '')), :project) > 0")
         bindings["project"] = project.lower()

@@ -1,0 +1,274 @@
+"""The context of a search hit: the lines in the archive, or the hook event in the ledger, where the words stand.
+
+Only as much is unpacked as one page of an answer shows. Lines are decoded by the standard library; the tolerant
+decoder is asked only for what that refuses.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from watchkeeper.errors import FormatError, NotFoundError
+from watchkeeper.queries.forms import rfc3339
+from watchkeeper.queries.search_words import Span, Word, Words
+from watchkeeper.store.search_text import Piece, agent_of, pieces
+from watchkeeper.store.sqlite.reading import Reader
+
+if TYPE_CHECKING:
+    from watchkeeper.archive.store import ArchiveReader
+
+HITS = 3
+"""Hits that are shown of one session at most, unless more words need one each."""
+_BEFORE, _AFTER = 60, 100
+"""Characters of context on either side of a match."""
+_MARKS = 8
+"""Matches of one word that are looked at in one text."""
+
+Document = tuple[str, int, int, str, int]
+"""Place, generation, first line, agent, by hook."""
+
+
+class Mark(NamedTuple):
+    """Where a word stands in a text, and which."""
+
+    start: int
+    end: int
+    number: int
+
+
+class Window(NamedTuple):
+    """A stretch of a text and the matches in it."""
+
+    low: int
+    high: int
+    marks: list[Mark]
+
+
+class Contexts:
+    """Finds the contexts of hits for one answer; unpacked slices are kept while it lives.
+
+    Args:
+        reader: The index.
+        words: What is searched for.
+    """
+
+    def __init__(self, reader: Reader, words: Words) -> None:
+        self._reader = reader
+        self._words = words
+        self._archive: ArchiveReader | None = None
+        self.lost = 0
+        """Documents whose text the record no longer holds."""
+
+    def hits(self, session_id: str, documents: Sequence[tuple[Document, set[int]]]) -> list[dict[str, Any]]:
+        """Return the hits of one session, at least one for each word that its texts hold.
+
+        Args:
+            session_id: The session.
+            documents: Its documents in order of preference, each with the numbers of the words it holds.
+        """
+        found: list[dict[str, Any]] = []
+        covered: set[int] = set()
+        for document, numbers in documents:
+            if found and numbers <= covered:
+                continue
+            try:
+                covered |= self._of_document(session_id, document, numbers, covered, found)
+            except (NotFoundError, FormatError):
+                self.lost += 1
+        return found
+
+    def _of_document(
+        self,
+        session_id: str,
+        document: Document,
+        numbers: set[int],
+        covered: set[int],
+        found: list[dict[str, Any]],
+    ) -> set[int]:
+        """Add the hits of one document to `found`; return the words that they show."""
+        shown: set[int] = set()
+        wanted = [(number, self._words.all[number]) for number in sorted(numbers)]
+        for body in self._bodies(session_id, document, [word for _, word in wanted]):
+            if body is None:
+                if numbers <= covered | shown:
+                    return shown
+                continue
+            for piece in pieces(body):
+                missing = numbers - covered - shown
+                if not missing and len(found) >= HITS:
+                    return shown
+                marks = [
+                    Mark(*span, number)
+                    for number, word in wanted
+                    for span in islice(self._words.spans(piece.text, word), _MARKS)
+                ]
+                present = {mark.number for mark in marks}
+                if present and (missing & present or len(found) < HITS):
+                    found.extend(_excerpts(body, document, piece, marks, found))
+                    shown |= present
+        return shown
+
+    def _bodies(
+        self, session_id: str, document: Document, words: list[Word]
+    ) -> Iterator[dict[str, Any] | None]:
+        """Yield bodies that may hold one of the words; after a ``None`` all others."""
+        place, generation, first_line, _, by_hook = document
+        if by_hook:
+            from watchkeeper.store.payloads import Payloads
+
+            body = Payloads(self._reader).resolve([place, [], 0])
+            if isinstance(body, dict):
+                yield body
+            return
+        yield from _newest_first(self._data(place, generation, first_line), words, session_id)
+
+    def _data(self, place: str, generation: int, first_line: int) -> bytes:
+        row = self._reader.row(
+            "SELECT pack, position FROM ranges WHERE file_key = ? AND generation = ? AND first_line = ?",
+            (place, generation, first_line),
+        )
+        if row is None:
+            raise NotFoundError("the range is not on record", place=f"{place}:{generation}:{first_line}")
+        if self._archive is None:
+            from watchkeeper.archive.store import ArchiveReader
+
+            self._archive = ArchiveReader(self._reader.places.archive)
+        return self._archive.get(row["pack"], row["position"])
+
+
+def excerpt_of(text: str, low: int, high: int, spans: Sequence[Span]) -> tuple[str, list[list[int]]]:
+    """Return a part of a text on one line, and where the matches stand in it.
+
+    Args:
+        text: The text.
+        low: Where the part begins.
+        high: Where it ends.
+        spans: Matches within it, in order and apart from each other.
+    """
+    parts = ["…" if low > 0 else ""]
+    length, matches, place = len(parts[0]), list[list[int]](), low
+    for start, end in [*spans, (high, high)]:
+        between = re.sub(r"\s+", " ", text[place:start])
+        inside = re.sub(r"\s+", " ", text[start:end])
+        parts += (between, inside)
+        length += len(between)
+        if end > start:
+            matches.append([length, length + len(inside)])
+        length, place = length + len(inside), end
+    parts.append("…" if high < len(text) else "")
+    return "".join(parts), matches
+
+
+def _excerpts(
+    body: Mapping[str, Any],
+    document: Document,
+    piece: Piece,
+    marks: list[Mark],
+    known: list[dict[str, Any]],
+) -> list[dict[str, Any]]:
+    """Return a piece's hits: the first, and others only where they show another word."""
+    excerpts = {hit["excerpt"] for hit in known}
+    shown: set[int] = set()
+    found = []
+    for window in _windows(piece.text, marks):
+        numbers = {mark.number for mark in window.marks}
+        if numbers <= shown:
+            continue
+        shown |= numbers
+        spans = [(mark.start, mark.end) for mark in window.marks]
+        excerpt, matches = excerpt_of(piece.text, window.low, window.high, spans)
+        if excerpt in excerpts:
+            continue
+        hit = {
+            "at": _time(body.get("timestamp")),
+            "kind": piece.kind,
+            "agent_id": agent_of(body) or document[3] or None,
+            "excerpt": excerpt,
+            "matches": matches,
+        }
+        found.append(hit | ({"tool_use_id": piece.tool_use_id} if piece.tool_use_id else {}))
+    return found
+
+
+def _windows(text: str, marks: list[Mark]) -> list[Window]:
+    """Return the stretches of text around the matches; matches near each other share one."""
+    windows: list[Window] = []
+    for mark in _apart(marks):
+        if windows and mark.end <= windows[-1].high:
+            windows[-1].marks.append(mark)
+        else:
+            windows.append(Window(*_stretch(text, mark.start, mark.end), [mark]))
+    return windows
+
+
+def _apart(marks: list[Mark]) -> Iterator[Mark]:
+    done = -1
+    for mark in sorted(marks, key=lambda mark: (mark.start, -mark.end)):
+        if mark.start >= done:
+            yield mark
+            done = mark.end
+
+
+def _stretch(text: str, start: int, end: int) -> Span:
+    """Return the context around a match, cut at blanks where one is near."""
+    low, high = max(0, start - _BEFORE), min(len(text), end + _AFTER)
+    if low:
+        blank = text.find(" ", low, start)
+        low = blank + 1 if 0 <= blank < low + 20 else low
+    if high < len(text):
+        blank = text.rfind(" ", end, high)
+        high = blank if blank > high - 20 else high
+    return low, high
+
+
+def _newest_first(data: bytes, words: list[Word], session_id: str) -> Iterator[dict[str, Any] | None]:
+    """Yield the lines of a slice that seem to hold one of the words, the last first; after a ``None`` the others.
+
+    A line seems to when every token of a word is in it as plain bytes; only where letters are written in another way
+    (escapes, accents) does a word stand in none of these.
+    """
+    lines = data.split(b"\n")
+    folded = data.lower().split(b"\n")
+    needles = [[token.encode() for token in word.tokens] for word in words]
+    backwards = range(len(lines) - 1, -1, -1)
+    likely = [
+        number
+        for number in backwards
+        if any(all(needle in folded[number] for needle in tokens) for tokens in needles)
+    ]
+    known = set(likely)
+    for number in [*likely, -1, *(number for number in backwards if number not in known)]:
+        body = _decoded(lines[number]) if number >= 0 else None
+        if number < 0:
+            yield None
+        elif body is not None and body.get("sessionId") in {session_id, None, ""}:
+            yield body
+
+
+def _decoded(line: bytes) -> dict[str, Any] | None:
+    try:
+        body = json.loads(line)
+    except (ValueError, RecursionError):
+        if not line.strip():
+            return None
+        from watchkeeper.sources.claude_code.lines import decode
+
+        body = decode(line)
+    return body if isinstance(body, dict) else None
+
+
+def _time(value: Any) -> str | None:
+    if not isinstance(value, str):
+        return None
+    from datetime import UTC, datetime
+
+    try:
+        moment = datetime.fromisoformat(value)
+    except ValueError:
+        return None
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return rfc3339(round(moment.timestamp() * 1000))
