@@ -149,6 +149,16 @@ class Places(NamedTuple):
         return self.home / "archive"
 
     @property
+    def moves(self) -> Path:
+        """Journals of session moves and forks, owner-only: what `wk move --undo` goes by."""
+        return self.home / "moves"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Portable session checkpoints, owner-only."""
+        return self.home / "checkpoints"
+
+    @property
     def keys(self) -> Path:
         """Signing keys, owner-only."""
         return self.home / "keys"

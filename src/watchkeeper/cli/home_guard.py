@@ -23,6 +23,8 @@ _OURS = frozenset(
         "keys",
         "run",
         "backups",
+        "moves",
+        "checkpoints",
         "daemon.log",
     )
 )
