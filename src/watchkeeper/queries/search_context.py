@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 import re
+from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import islice
+from itertools import accumulate, islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from watchkeeper.errors import FormatError, NotFoundError
@@ -228,25 +229,31 @@ def _stretch(text: str, start: int, end: int) -> Span:
 def _newest_first(data: bytes, words: list[Word], session_id: str) -> Iterator[dict[str, Any] | None]:
     """Yield the lines of a slice that seem to hold one of the words, the last first; after a ``None`` the others.
 
-    A line seems to when every token of a word is in it as plain bytes; only where letters are written in another way
-    (escapes, accents) does a word stand in none of these.
+    Lines are searched as they are written; only where letters stand there in another way (escapes, other accents)
+    does a word stand in none of the likely ones.
     """
     lines = data.split(b"\n")
-    folded = data.lower().split(b"\n")
-    needles = [[token.encode() for token in word.tokens] for word in words]
-    backwards = range(len(lines) - 1, -1, -1)
-    likely = [
-        number
-        for number in backwards
-        if any(all(needle in folded[number] for needle in tokens) for tokens in needles)
-    ]
-    known = set(likely)
-    for number in [*likely, -1, *(number for number in backwards if number not in known)]:
-        body = _decoded(lines[number]) if number >= 0 else None
-        if number < 0:
-            yield None
-        elif body is not None and body.get("sessionId") in {session_id, None, ""}:
-            yield body
+    ends = list(accumulate(len(line) + 1 for line in lines))
+    folded, likely = data.lower(), set[int]()
+    for word in words:
+        place = 0
+        pattern = re.compile(word.pattern)
+        while (match := pattern.search(folded, place)) is not None:
+            number = bisect_right(ends, match.start())
+            likely.add(number)
+            place = ends[number]
+    others = [number for number in range(len(lines)) if number not in likely]
+    for number in sorted(likely, reverse=True):
+        yield from _of_session(lines[number], session_id)
+    yield None
+    for number in reversed(others):
+        yield from _of_session(lines[number], session_id)
+
+
+def _of_session(line: bytes, session_id: str) -> Iterator[dict[str, Any]]:
+    body = _decoded(line)
+    if body is not None and body.get("sessionId") in {session_id, None, ""}:
+        yield body
 
 
 def _decoded(line: bytes) -> dict[str, Any] | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
+from unicodedata import normalize
 
 import apsw
 
@@ -18,7 +19,7 @@ from watchkeeper.store.sqlite.search_index import TOKENIZER
 _SHORTEST_PREFIX = 2
 """A single letter or digit means itself: as a beginning it would mean nearly everything."""
 _PART = re.compile(r'"([^"]*)"|(\S+)')
-_CHUNK = 1 << 16
+_MARKS = re.compile("[\u0300-\u036f\u0483-\u0489\u1ab0-\u1aff\u20d0-\u20ff]")
 
 Span = tuple[int, int]
 
@@ -38,11 +39,22 @@ class Word(NamedTuple):
         given: As it was typed, without quotes around it.
         tokens: Its tokens; none where it holds no letter and no digit.
         prefix: Whether the last token may go on.
+        written: The tokens in lower case, but with the accents they were typed with.
     """
 
     given: str
     tokens: tuple[str, ...]
     prefix: bool
+    written: tuple[str, ...]
+
+    @property
+    def pattern(self) -> bytes:
+        """A pattern for lower-cased lines as they are written, escapes and all; it may find more than the word."""
+        forms = [
+            re.escape(form) if form == token else f"(?:{re.escape(form)}|{re.escape(token)})"
+            for form, token in zip(self.written, self.tokens, strict=True)
+        ]
+        return rb"(?:[^a-z0-9]|\\[a-z]){0,200}?".join(form.encode() for form in forms)
 
     @property
     def match(self) -> str:
@@ -73,6 +85,7 @@ class Words:
     def __init__(self, connection: apsw.Connection, words: Sequence[str]) -> None:
         name, arguments = TOKENIZER
         self._tokenizer = connection.fts5_tokenizer(name, list(arguments))
+        self._plain_of = self._plain = ""
         self.all = [self._understood(word) for word in dict.fromkeys(words) if word.strip()]
 
     def tokens(self, text: str) -> list[Token]:
@@ -86,18 +99,21 @@ class Words:
         if text.isascii():
             yield from (match.span() for match in _ascii_pattern(word).finditer(text))
             return
-        for offset, chunk in _chunks(text):
-            tokens = self.tokens(chunk)
-            for start, end in _phrases(tokens, word):
-                yield offset + start, offset + end
+        if text is not self._plain_of:
+            self._plain_of, self._plain = text, _plain(text)
+        if all(_plain(token) in self._plain for token in word.tokens):
+            yield from _phrases(self.tokens(text), word)
 
     def _understood(self, given: str) -> Word:
         bare = given.strip()
         exact = len(bare) > 2 and bare[0] == bare[-1] == '"'
-        tokens = tuple(token.text for token in self._tokens(prepared(bare)))
+        text = prepared(bare)
+        found = self.tokens(text)
+        tokens = tuple(token.text for token in found)
+        written = tuple(text[token.start : token.end].lower() for token in found)
         last = tokens[-1] if tokens else ""
         prefix = not exact and len(last) >= _SHORTEST_PREFIX
-        return Word(bare[1:-1] if exact else bare, tokens, prefix)
+        return Word(bare[1:-1] if exact else bare, tokens, prefix, written)
 
     def _tokens(self, text: str) -> Iterator[Token]:
         for token in self._raw_tokens(text):
@@ -151,13 +167,6 @@ def _ascii_pattern(word: Word) -> re.Pattern[str]:
     return re.compile(f"(?<![A-Za-z0-9]){phrase}{rest}", re.IGNORECASE | re.ASCII)
 
 
-def _chunks(text: str) -> Iterator[tuple[int, str]]:
-    """Yield a text in parts that end at a line's end where there is one, with their offsets."""
-    start = 0
-    while start < len(text):
-        end = start + _CHUNK
-        if end < len(text):
-            newline = text.rfind("\n", start, end)
-            end = newline + 1 if newline > start else end
-        yield start, text[start:end]
-        start = end
+def _plain(text: str) -> str:
+    """Return a text without case and accents: what the tokenizer folds alike is alike here, and more."""
+    return _MARKS.sub("", normalize("NFD", text.casefold()))
