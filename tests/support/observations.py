@@ -25,7 +25,7 @@ class Observation:
     def facts(self) -> Interpretation:
         """Return what it says."""
         result = Interpretation()
-        interpret(0, self.entry, lambda _pack, _position: self.data, result)
+        interpret(0, self.entry, lambda _pack, _position, _digest: self.data, result)
         return result
 
 

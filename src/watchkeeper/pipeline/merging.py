@@ -39,6 +39,8 @@ def _merge(store: Store, result: Interpretation, next_seq: int, *, singly: bool 
         for found in result.ranges:
             store.put_range(found)
         store.put_texts(result.texts)
+        for retirement in result.retired:
+            store.retire(retirement)
         for file in result.files:
             store.put_file(file)
         for segment, end in result.spool.items():

@@ -190,7 +190,9 @@ class Recording:
         held, read = archived or {}, self._archive_reader.get
         result = Interpretation()
         for seq, entry in zip(seqs, entries, strict=True):
-            interpret(seq, entry, lambda pack, at: held.get((pack, at)) or read(pack, at), result)
+            interpret(
+                seq, entry, lambda pack, at, digest: held.get((pack, at)) or read(pack, at, digest), result
+            )
         changes = merge_interpretation(self.store, result, self.ledger.next_seq)
         self._behind = False
         return changes, result
@@ -226,7 +228,7 @@ class Recording:
                     _warn(error)
                     result.skipped.append((stored.source, 0, str(error)))
                 count += 1
-                if count % REPLAY_BATCH == 0:
+                if count % REPLAY_BATCH == 0 or result.retired:
                     merge_interpretation(store, result, stored.seq + 1)
                     result = Interpretation()
         merge_interpretation(store, result, self.ledger.next_seq)

@@ -25,6 +25,7 @@ HEARTBEAT = "heartbeat"
 STOP = "stop"
 REGISTRATION = "registration"
 FINDING = "finding"
+RETIREMENT = "retirement"
 REDACT = "redact"
 FORGET = "forget"
 
@@ -70,6 +71,27 @@ class RangeHead(msgspec.Struct, omit_defaults=True):
     position: int
     skipped: list[tuple[int, str]] = []
     masked: dict[str, int] = {}
+    raw_digest: str = ""
+    """Where the bytes as they came are kept too: their digest in the sealed archive."""
+
+
+class SnapshotPlace(msgspec.Struct):
+    """Where the archive holds a snapshot."""
+
+    pack: str
+    position: int
+    digest: str
+
+
+class RetirementHead(msgspec.Struct):
+    """Which sessions' transcripts leave the archive, and where what they said about figures is kept."""
+
+    reason: str
+    """``age`` or ``size``."""
+    sessions: list[str]
+    frames: int
+    bytes: int
+    snapshot: SnapshotPlace
 
 
 class MetaHead(msgspec.Struct):
@@ -95,6 +117,7 @@ _encode = msgspec.json.Encoder().encode
 _decode_frame = msgspec.json.Decoder(FrameHead).decode
 _decode_range = msgspec.json.Decoder(RangeHead).decode
 _decode_meta = msgspec.json.Decoder(MetaHead).decode
+_decode_retirement = msgspec.json.Decoder(RetirementHead).decode
 _decode_redact = msgspec.json.Decoder(RedactHead).decode
 _decode_note = msgspec.json.Decoder(dict[str, Any]).decode
 
@@ -128,6 +151,20 @@ def read_range(payload: bytes, place: str) -> RangeHead:
         FormatError: The entry is not what this module writes.
     """
     return _decoded(_decode_range, payload, "range", place)
+
+
+def retirement_entry(at: int, head: RetirementHead) -> Entry:
+    """Return the entry that says which transcripts leave the archive."""
+    return Entry(RETIREMENT, "housekeeping", at, _encode(head))
+
+
+def read_retirement(payload: bytes, place: str) -> RetirementHead:
+    """Return the content of an entry that `retirement_entry` made.
+
+    Raises:
+        FormatError: The entry is not what this module writes.
+    """
+    return _decoded(_decode_retirement, payload, "retirement", place)
 
 
 def meta_entry(source: str, at: int, head: MetaHead) -> Entry:

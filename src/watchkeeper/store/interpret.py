@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import PurePosixPath
 from typing import Any
 
+from watchkeeper.archive.departures import GoneError
 from watchkeeper.events.entities import ENTITIES
 from watchkeeper.events.merge import Facts, encode_state, lift
 from watchkeeper.ledger.entries import Entry
@@ -21,7 +22,10 @@ from watchkeeper.sources.claude_code.transcripts import map_line, map_meta
 from watchkeeper.store import envelopes
 from watchkeeper.store.rows import FileRow, RangeRow, TextRow
 from watchkeeper.store.search_text import Document, agent_of
+from watchkeeper.store.snapshots import Retirement, read_snapshot
 
+RETIRED = "retired:"
+"""Begins the names of the marks of sessions whose transcripts have left the archive; the value is ``reason:at``."""
 FORGOTTEN = "forgotten:"
 """Begins the names of the marks of forgotten sessions."""
 
@@ -39,6 +43,8 @@ class Interpretation:
     files: list[FileRow] = field(default_factory=list)
     texts: list[TextRow] = field(default_factory=list)
     """What the full-text index is to hold."""
+    retired: list[Retirement] = field(default_factory=list)
+    """What has left the archive. Nothing from later entries may be merged together with it."""
     skipped: list[tuple[str, int, str]] = field(default_factory=list)
     spool: dict[str, int] = field(default_factory=dict)
     """Per segment the offset up to which it is on record."""
@@ -48,7 +54,7 @@ class Interpretation:
     observations: int = 0
 
 
-ReadArchive = Callable[[str, int], bytes]
+ReadArchive = Callable[[str, int, str], bytes]
 
 
 def interpret(seq: int, entry: Entry, read_archive: ReadArchive, into: Interpretation) -> None:
@@ -60,7 +66,7 @@ def interpret(seq: int, entry: Entry, read_archive: ReadArchive, into: Interpret
     Args:
         seq: The entry's sequence number.
         entry: The entry; one whose payload was erased says nothing.
-        read_archive: Returns the archived bytes at (pack, position).
+        read_archive: Returns the archived bytes at (pack, position), or wherever those of the digest are now.
         into: Collects the result.
 
     Raises:
@@ -72,7 +78,9 @@ def interpret(seq: int, entry: Entry, read_archive: ReadArchive, into: Interpret
         _frame(seq, entry, into)
     elif entry.kind == envelopes.RANGE:
         head = envelopes.read_range(entry.payload, entry.source)
-        _range(seq, head, read_archive(head.pack, head.position) if head.pack else b"", into)
+        _range(seq, head, read_archive, into)
+    elif entry.kind == envelopes.RETIREMENT:
+        _retirement(seq, entry, read_archive, into)
     elif entry.kind == envelopes.META:
         head_of_meta = envelopes.read_meta(entry.payload, entry.source)
         into.facts.extend(
@@ -151,12 +159,17 @@ def _decision(entry: Entry, body: dict[str, Any] | None) -> list[Facts]:
     return [Facts("decision", body["of"], "hook", 0, entry.at, values)]
 
 
-def _range(seq: int, head: envelopes.RangeHead, data: bytes, into: Interpretation) -> None:
+def _range(seq: int, head: envelopes.RangeHead, read_archive: ReadArchive, into: Interpretation) -> None:
     session, agent = hints(head.relative)
+    pack, position, data = head.pack, head.position, b""
+    if pack:
+        try:
+            data = read_archive(pack, position, head.digest)
+        except GoneError:
+            # Taken out on purpose; what it said about figures comes with the entry that retired it.
+            pack, position = "", 0
     into.ranges.append(
-        RangeRow(
-            head.file_key, head.generation, head.first_line, head.line_count, head.pack, head.position, seq
-        )
+        RangeRow(head.file_key, head.generation, head.first_line, head.line_count, pack, position, seq)
     )
     into.files.append(
         FileRow(
@@ -274,6 +287,17 @@ def _damage(entry: Entry, into: Interpretation) -> None:
         ),
     }
     into.facts.append(Facts("finding", entry.source, "hook", 0, entry.at, values))
+
+
+def _retirement(seq: int, entry: Entry, read_archive: ReadArchive, into: Interpretation) -> None:
+    head = envelopes.read_retirement(entry.payload, entry.source)
+    into.marks.update((f"{RETIRED}{session}", f"{head.reason}:{entry.at}") for session in head.sessions)
+    place = head.snapshot
+    try:
+        content = read_archive(place.pack, place.position, place.digest)
+    except GoneError:
+        return
+    into.retired.append(read_snapshot(seq, content, entry.source))
 
 
 def _forget(entry: Entry, into: Interpretation) -> None:

@@ -20,6 +20,7 @@ from watchkeeper.events.entities import ENTITIES
 from watchkeeper.events.merge import Facts, State, decode_state, encode_state, join, lift
 from watchkeeper.events.ownership import contested_by, owned_by
 from watchkeeper.store.rows import FileRow, RangeRow, TextRow
+from watchkeeper.store.snapshots import Retirement
 from watchkeeper.store.sqlite import search_index
 from watchkeeper.store.sqlite.contested import Contested, Place
 from watchkeeper.store.sqlite.schema import SCHEMA_VERSION, connect_for_writing, ddl, version_of
@@ -135,6 +136,9 @@ class Store:
             state = lift(item, fields)
             known = deltas.get((item.entity, item.key))
             deltas[(item.entity, item.key)] = state if known is None else join(known, state, fields)
+        return self._join(deltas)
+
+    def _join(self, deltas: dict[tuple[str, str], State]) -> Changes:
         changes = Changes()
         states: list[tuple[int, str, bytes]] = []
         rows = _Rows()
@@ -185,6 +189,26 @@ class Store:
                 refused.append((item, f"not merged: {type(error).__name__}: {error}"))
             self.connection.execute("RELEASE single")
         return changes, refused
+
+    def retire(self, retirement: Retirement) -> None:
+        """Let go of what has left the archive, and keep what it said. To be called within a transaction.
+
+        Texts of messages and what is searched for go, places in the archive are cleared; everything else stays.
+        """
+        self._join({(item.entity, item.key): item.state for item in retirement.states})
+        self.put_skipped(retirement.skipped)
+        for key in retirement.messages:
+            state = self._state("message", key)
+            if state.pop("text", None) is not None:
+                number = ENTITY_NUMBERS["message"]
+                self.connection.execute(_PUT_STATE, (number, key, encode_state(state)))
+                self.connection.execute("UPDATE messages SET text = NULL WHERE message_key = ?", (key,))
+        clear = "UPDATE ranges SET pack = '', position = 0 WHERE file_key = ? AND seq < ?"
+        self.connection.executemany(clear, [(key, retirement.seq) for key in retirement.files])
+        for session in retirement.sessions:
+            search_index.delete_session(self.connection, session)
+        for key in retirement.files:
+            search_index.delete_place(self.connection, key)
 
     def _write(self, rows: _Rows) -> None:
         execute = self.connection.executemany
