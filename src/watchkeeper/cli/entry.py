@@ -34,6 +34,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "config": ("config", "list the settings with where each comes from"),
     "stats": ("stats", "say what was done in a day, week, month or any stretch"),
     "errors": ("errors", "list what went wrong, and what mended it"),
+    "quality": ("quality", "name what a better configuration would spare"),
     "url": ("url", "print a one-time sign-in address of the dashboard"),
 }
 """Command name -> module below `watchkeeper.cli`, and its one-line help."""

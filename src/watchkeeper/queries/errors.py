@@ -277,7 +277,8 @@ def _api_retry(row: Row) -> Row:
     import json
 
     data = json.loads(row["data"]) if row["data"] else {}
-    error = data.get("error") if isinstance(data.get("error"), dict) else {}
+    said = data.get("error")
+    error: Row = said if isinstance(said, dict) else {}
     status = error.get("status")
     return {
         "session_id": row["session_id"],
