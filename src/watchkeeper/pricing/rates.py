@@ -115,19 +115,10 @@ class RateCard:
     ) -> int | None:
         """Return what one request costs, in whole micro-dollars; None where that is not known.
 
-        Args:
-            model: The id as the client wrote it.
-            at_ms: When, epoch milliseconds; None takes today's prices.
-            input_tokens: Uncached input.
-            output_tokens: Output, thinking included.
-            cache_write_tokens: All cache writes; what the two next do not explain counts as 5-minute writes.
-            cache_write_5m_tokens: Part of them kept for five minutes.
-            cache_write_1h_tokens: Part of them kept for an hour.
-            cache_read_tokens: Cache reads.
-            web_searches: Searches on the server's side.
-            service_tier: ``batch`` halves the token rates; others are billed as standard.
-            speed: ``fast`` or ``standard``.
-            region: ``inference_geo``, or the cloud's region.
+        ``at_ms`` is in epoch milliseconds; None takes the newest prices. ``input_tokens`` are the uncached ones,
+        ``cache_write_tokens`` all writes, of which what the two splits do not explain counts as 5-minute writes.
+        ``service_tier`` batch halves the token rates, others are billed as standard. ``region`` is
+        ``inference_geo``, or the cloud's region.
         """
         key = (model, None if at_ms is None else at_ms // _DAY_MS, service_tier, speed, region)
         try:
@@ -197,26 +188,46 @@ class RateCard:
         if not model:
             return []
         parsed = parse_model(model)
-        own = self._own(model, parsed)
         fast = speed == "fast" or bool(parsed and parsed.fast)
         day = _LAST_DAY if at_ms is None else day_of(at_ms)
         rows, factors = self._listed(parsed, day, "fast" if fast else "standard", region)
-        if own is None and not rows:
-            return []
+        standard = self._listed(parsed, day, "standard", region)[0] if fast else rows
         if service_tier == "batch" or (parsed is not None and parsed.batch):
             factors = [*factors, ("batch x0.5", 1, 2)]
+        return self._with_users(model, self._own(model, parsed), rows, standard, factors, fast=fast)
+
+    def _with_users(
+        self,
+        model: str,
+        own: OwnRates | None,
+        rows: list[Row],
+        standard: list[Row],
+        factors: list[tuple[str, int, int]],
+        *,
+        fast: bool,
+    ) -> list[Rates]:
         if own is not None and any(rate is not None for rate in own.rates):
-            standard = self._listed(parsed, day, "standard", region)[0] if fast else rows
             rows = _with_own(model, own, rows, standard, fast=fast)
         multiplier = own.multiplier if own is not None and own.multiplier else self._user.multiplier
         return [_rates(row, factors, multiplier) for row in rows]
 
     def listed(self, at_ms: int | None = None) -> list[Rates]:
-        """Return every row in force at a time, by model, provider, speed and tier, without the user's multipliers."""
+        """Return everything in force at a time, the user's rates and multipliers applied.
+
+        By model, provider, speed and tier; models that only the user names come last.
+        """
         day = _LAST_DAY if at_ms is None else day_of(at_ms)
-        found = []
-        for compiled, ours in dict(sorted(self._index().items())).values():
-            found += [_rates(row, [], (1, 1)) for row in in_force(ours, day) or in_force(compiled, day)]
+        found: list[Rates] = []
+        for model, provider, speed in sorted(self._index()):
+            rows = self._in_force(model, provider, speed, day)
+            standard = self._in_force(model, provider, "standard", day)
+            own = self._own(model, parse_model(model))
+            found += self._with_users(model, own, rows, standard, [], fast=speed == "fast") if rows else []
+        known = {model for model, _, _ in self._index()}
+        for model in self._user.models:
+            parsed = parse_model(model)
+            if parsed is None or parsed.name not in known:
+                found += self.levels_for(model, at_ms)
         return found
 
     def _remember(self, key: tuple[object, ...], at_ms: int | None) -> _Levels | None:
