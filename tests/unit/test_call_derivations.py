@@ -27,7 +27,7 @@ from watchkeeper.events.entities import (
 )
 from watchkeeper.events.gaps import GAP_EXPLANATIONS, LIVE_MS, call_gap, permission, session_is_over
 from watchkeeper.events.merge import Facts, State, join, lift
-from watchkeeper.sources.claude_code.tools import error_facts, git_facts, patch_lines
+from watchkeeper.sources.claude_code.tools import error_facts, git_facts, input_facts, patch_lines
 
 NOW = 10_000_000
 
@@ -208,6 +208,13 @@ def test_lines_added_and_removed_come_from_the_clients_patch() -> None:
     assert patch_lines("Edit", patch) == (2, 1)
     assert patch_lines("Write", {"type": "create", "structuredPatch": [], "content": "a\nb\n"}) == (2, 0)
     assert patch_lines("Bash", {"stdout": ""}) == (None, None)
+    cell = {"new_source": "a\nb", "edit_mode": "insert", "cell_id": "1"}
+    assert patch_lines("NotebookEdit", cell) == (2, 0)
+    assert patch_lines("NotebookEdit", cell | {"edit_mode": "replace"}) == (None, None)
+    written = {"filePath": "/f", "content": "a\nb\n", "originalFile": None}
+    assert patch_lines("Write", written) == (2, 0)
+    assert patch_lines(None, written | {"originalFile": "a\nb\n", "structuredPatch": []}) == (0, 0)
+    assert patch_lines("Write", written | {"originalFile": "a\n"}) == (None, None)
 
 
 def test_a_commit_is_read_from_what_git_printed() -> None:
@@ -231,11 +238,15 @@ def test_a_commit_is_read_from_what_git_printed() -> None:
         ("git status --short; sleep 1", "status"),
         ("git add -A && git commit -q -m x && git show --stat", "commit"),
         ("git -C /repo -c a=b push origin main", "push"),
+        ("cd /repo && GIT_PAGER= git --no-pager -c core.editor=true rebase main", "rebase"),
+        ("if true; then git stash; fi", "stash"),
+        ("x=$(git rev-parse HEAD)", "rev-parse"),
+        ("echo " + "x" * 400 + " && git push", "push"),
         ("echo git commit", None),
         ("diffstat x", None),
     ],
 )
 def test_of_several_git_commands_the_weightiest_is_the_operation(command: str, operation: str | None) -> None:
-    facts = {"tool": "Bash", "subject": command, "failed": 0, "git": {"files_changed": 1}}
+    facts = input_facts("Bash", {"command": command}) | {"failed": 0, "git": {"files_changed": 1}}
     row = derive_call("c", state(("hook", 1, facts)))["git_operations"]
     assert (row["operation"] if row else None) == operation

@@ -26,8 +26,6 @@ READING_TOOLS = {"Read", "NotebookRead"}
 WRITING_TOOLS = {"Write"}
 EDITING_TOOLS = {"Edit", "MultiEdit", "NotebookEdit"}
 
-_GIT_COMMAND = re.compile(r"(?:^|[;&|\n]\s*)git\s+(?:-C\s+\S+\s+|-c\s+\S+\s+)*([a-z][a-z-]+)")
-
 
 def values_of(entity: str, state: State) -> Row:
     """Return the entity's plain values, one per declared field, ``None`` where nothing is known."""
@@ -199,7 +197,7 @@ def git_operation(key: str, call: Row) -> Row | None:
     """Return the git operation that a call was: the one the client reports, else what its command line says."""
     reported = call["git"] or {}
     command = call["subject"] if call["tool"] == "Bash" else None
-    operation = reported.get("operation") or _git_verb(command)
+    operation = reported.get("operation") or call["git_verb"]
     if operation is None:
         return None
     start, _ = call_times(call)
@@ -216,26 +214,6 @@ def git_operation(key: str, call: Row) -> Row | None:
         "deletions": reported.get("deletions"),
         "done": 1 if call_outcome(call)[0] == "ok" else 0,
     }
-
-
-_WEIGHTY_VERBS = (
-    "push",
-    "commit",
-    "merge",
-    "rebase",
-    "reset",
-    "cherry-pick",
-    "revert",
-    "checkout",
-    "switch",
-    "stash",
-)
-"""Of several git commands on one line the operation is the one that changes most."""
-
-
-def _git_verb(command: str | None) -> str | None:
-    verbs = _GIT_COMMAND.findall(command) if command else []
-    return next((verb for verb in _WEIGHTY_VERBS if verb in verbs), verbs[0] if verbs else None)
 
 
 _ERROR_TYPES: tuple[tuple[str, re.Pattern[str]], ...] = (

@@ -29,11 +29,14 @@ def dollars(micros: int | None) -> str | None:
 
 
 def project_name(path: str | None) -> str | None:
-    """Return the last component of a project's path."""
+    """Return the last component of a project's path; for a git worktree kept inside, repository and worktree."""
     if not path:
         return None
-    name = path.replace("\\", "/").rstrip("/").rsplit("/", 1)[-1]
-    return name or path
+    parts = path.replace("\\", "/").rstrip("/").split("/")
+    for inside in ([".claude", "worktrees"], [".worktrees"]):
+        if len(parts) > len(inside) + 1 and parts[-1 - len(inside) : -1] == inside:
+            return f"{parts[-2 - len(inside)]}/{parts[-1]}"
+    return parts[-1] or path
 
 
 def resume_command(session_id: str) -> str:

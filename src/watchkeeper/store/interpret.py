@@ -16,7 +16,7 @@ from watchkeeper.events.entities import ENTITIES
 from watchkeeper.events.merge import Facts, encode_state, lift
 from watchkeeper.ledger.entries import Entry
 from watchkeeper.sources.claude_code.hooks import HookEvent, map_hook
-from watchkeeper.sources.claude_code.lines import Skip, decode, split_lines
+from watchkeeper.sources.claude_code.lines import Skip, decode, decode_objects, split_lines
 from watchkeeper.sources.claude_code.transcript_view import TranscriptLine, known_time, text_of, time_of
 from watchkeeper.sources.claude_code.transcripts import map_line, map_meta
 from watchkeeper.store import envelopes
@@ -193,16 +193,22 @@ def _range(seq: int, head: envelopes.RangeHead, read_archive: ReadArchive, into:
     for number, line in split_lines(data, head.first_line):
         into.lines += 1
         body = decode(line)
-        if isinstance(body, Skip):
-            if body.reason != "blank":
-                into.skipped.append((head.relative, number, body.reason))
-            continue
-        into.observations += 1
-        mapped = TranscriptLine(
-            source=f"{place}{number}", number=number, body=body, session_hint=session, agent_hint=agent
-        )
-        _collect(into, head.relative, number, partial(map_line, mapped))
-        texts.add(body)
+        bodies = [body] if isinstance(body, dict) else decode_objects(line)
+        for part, body in enumerate(bodies):
+            if isinstance(body, Skip):
+                if body.reason != "blank":
+                    into.skipped.append((head.relative, number, body.reason))
+                continue
+            into.observations += 1
+            mapped = TranscriptLine(
+                source=f"{place}{number}.{part}" if part else f"{place}{number}",
+                number=number,
+                body=body,
+                session_hint=session,
+                agent_hint=agent,
+            )
+            _collect(into, head.relative, number, partial(map_line, mapped))
+            texts.add(body)
     into.texts.extend(texts.rows(head))
 
 
@@ -257,7 +263,7 @@ def _collect(into: Interpretation, place: str, number: int, mapping: Callable[[]
 
 
 def line_source(file_key: str, generation: int, number: int) -> str:
-    """Return the identity of one transcript line."""
+    """Return the identity of one transcript line; further objects on it add ``.1``, ``.2``, ..."""
     return f"transcript:{file_key}:{generation}:{number}"
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from watchkeeper.archive.store import ArchiveReader
 from watchkeeper.errors import NotFoundError
 from watchkeeper.ledger.reader import LedgerReader
-from watchkeeper.sources.claude_code.lines import Skip, decode, split_lines
+from watchkeeper.sources.claude_code.lines import Skip, decode, decode_objects, split_lines
 from watchkeeper.store.envelopes import REDACT, read_frame, read_range, read_redact
 from watchkeeper.store.sqlite.reading import Reader
 
@@ -77,11 +77,12 @@ class Payloads:
         row = self._range_of(source)
         if row is None:
             raise NotFoundError("the transcript line is not on record", place=source)
-        number = int(source.rsplit(":", 1)[1])
+        number, part = line_number(source)
         data = self.range_content(row)
         for current, line in split_lines(data, row["first_line"]):
             if current == number:
-                body = decode(line)
+                bodies = decode_objects(line)
+                body = bodies[part] if part < len(bodies) else None
                 return None if isinstance(body, Skip) else body
         raise NotFoundError("the transcript line is not in its archived range", place=source)
 
@@ -111,12 +112,19 @@ class Payloads:
         return self._archive.get(head.pack, head.position, head.digest)
 
     def _range_of(self, source: str) -> dict[str, Any] | None:
-        _, file_key, generation, number = source.split(":")
+        _, file_key, generation, _ = source.split(":")
+        number, _part = line_number(source)
         row = self.reader.row(
             "SELECT first_line, line_count, pack, position, seq FROM ranges"
             " WHERE file_key = ? AND generation = ? AND first_line <= ? ORDER BY first_line DESC LIMIT 1",
-            (file_key, int(generation), int(number)),
+            (file_key, int(generation), number),
         )
-        if row is None or int(number) >= row["first_line"] + row["line_count"]:
+        if row is None or number >= row["first_line"] + row["line_count"]:
             return None
         return row
+
+
+def line_number(source: str) -> tuple[int, int]:
+    """Return the number of the line that a transcript source names, and the place of the object on it."""
+    number, _, part = source.rsplit(":", 1)[1].partition(".")
+    return int(number), int(part or 0)

@@ -4,6 +4,9 @@ Nearly all lines are decoded by msgspec. What it refuses is read again tolerantl
 padding, invalid UTF-8, lone surrogates, control characters, NaN, numbers out of range and nesting beyond
 any sense are mended where they stand, so that the rest of the line is kept. Only what is no JSON object is
 skipped, with the reason.
+
+A line can hold several objects: a client that appends to a file whose last line has no line end, or breaks off, writes
+its first line right behind it. `decode_objects` gives each of them.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import msgspec
@@ -25,6 +29,8 @@ _ESCAPE = re.compile(
     re.DOTALL,
 )
 _STRUCTURE = re.compile(r'"(?:[^"\\]++|\\.)*+"|[\[\]{}]', re.DOTALL)
+_RECORD_START = re.compile(r'\{\s*"(?:type|parentUuid|logicalParentUuid|sessionId|isSidechain|uuid)"\s*:')
+_MOST_PIECES = 200
 _decode_strictly = msgspec.json.Decoder().decode
 _pack = msgspec.msgpack.Encoder().encode
 
@@ -63,11 +69,63 @@ def decode(line: bytes) -> dict[str, Any] | Skip:
     return Skip(f"not an object but a JSON {_kind(value)}")
 
 
-def _decode_tolerantly(line: bytes) -> Any:
+def decode_objects(line: bytes) -> list[dict[str, Any] | Skip]:
+    """Return every object on one line in order, and for what is none the reason; at least one item.
+
+    After a record that breaks off the next one is looked for by what every line of a session carries at its top, so
+    that an object nested in the broken one is never taken for a record.
+    """
+    first = decode(line)
+    if isinstance(first, dict) or first.reason == "blank":
+        return [first]
+    found = _pieces(_mended(line))
+    return found if any(isinstance(item, dict) for item in found) else [first]
+
+
+def _pieces(text: str) -> list[dict[str, Any] | Skip]:
+    found: list[dict[str, Any] | Skip] = []
+    place = 0
+    while place < len(text):
+        value, end = _value_at(text, place)
+        if end == place:
+            found.append(Skip("a record that breaks off, with others behind it on the line"))
+            value, end = _next_record(text, place + 1)
+            if value is None:
+                break
+        found.append(value if isinstance(value, dict) else Skip(f"not an object but a JSON {_kind(value)}"))
+        place = end + len(text[end : end + 64]) - len(text[end : end + 64].lstrip("\x00 \t\r"))
+    return found
+
+
+def _value_at(text: str, place: int) -> tuple[Any, int]:
+    """Return the JSON value at a place and where it ends; the place itself where none begins."""
+    try:
+        return _scanner.raw_decode(text, place)
+    except (json.JSONDecodeError, RecursionError):
+        return None, place
+
+
+def _next_record(text: str, place: int) -> tuple[dict[str, Any] | None, int]:
+    for match in islice(_RECORD_START.finditer(text, place), _MOST_PIECES):
+        value, end = _value_at(text, match.start())
+        if _is_record(value):
+            return value, end
+    return None, len(text)
+
+
+def _is_record(value: Any) -> bool:
+    return isinstance(value, dict) and all(isinstance(value.get(name), str) for name in ("type", "sessionId"))
+
+
+def _mended(line: bytes) -> str:
     bare = line.strip(_PADDING).removeprefix(_BYTE_ORDER_MARK).strip(_PADDING)
-    if not bare:
+    return _ESCAPE.sub(_mend_escape, bare.decode("utf-8", "replace"))
+
+
+def _decode_tolerantly(line: bytes) -> Any:
+    text = _mended(line)
+    if not text:
         return Skip("blank")
-    text = _ESCAPE.sub(_mend_escape, bare.decode("utf-8", "replace"))
     try:
         try:
             return _parse(text)
@@ -80,9 +138,7 @@ def _decode_tolerantly(line: bytes) -> Any:
 
 
 def _parse(text: str) -> Any:
-    return json.loads(
-        text, strict=False, parse_constant=lambda _: None, parse_float=_parse_float, parse_int=_parse_int
-    )
+    return _scanner.decode(text)
 
 
 def _parse_float(digits: str) -> float | None:
@@ -94,6 +150,11 @@ def _parse_int(digits: str) -> int | float | None:
     # What does not fit into 64 bits is a float: no store takes it as it is.
     value = _parse_float(digits)
     return int(digits) if value is not None and abs(value) < 2**63 else value
+
+
+_scanner = json.JSONDecoder(
+    strict=False, parse_constant=lambda _: None, parse_float=_parse_float, parse_int=_parse_int
+)
 
 
 def _mend_escape(match: re.Match[str]) -> str:

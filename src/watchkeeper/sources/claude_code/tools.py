@@ -17,6 +17,25 @@ _COMMIT_STATISTICS = re.compile(
 )
 _COMMIT_LINE = re.compile(r"^\[(\S+?)(?: \([^)]*\))? ([0-9a-f]{7,40})\]", re.MULTILINE)
 
+# Possessive throughout: a command can be megabytes long.
+_GIT_COMMAND = re.compile(
+    r"(?:^|[;&|\n(`{])[ \t]*+(?:(?:[A-Za-z_]\w*+=\S*+|sudo|env|time|command|then|do|else)[ \t]++)*+"
+    r"git[ \t]++(?:-[Cc][ \t]++\S++[ \t]++|--?[a-zA-Z][a-zA-Z-]*+(?:=\S++)?[ \t]++)*+([a-z][a-z-]++)"
+)
+_WEIGHTY_VERBS = (
+    "push",
+    "commit",
+    "merge",
+    "rebase",
+    "reset",
+    "cherry-pick",
+    "revert",
+    "checkout",
+    "switch",
+    "stash",
+)
+"""Of several git commands on one line the operation is the one that changes most."""
+
 _FILE_FIELDS = ("file_path", "notebook_path")
 
 
@@ -35,10 +54,18 @@ def input_facts(tool: str | None, arguments: Any) -> dict[str, Any]:
             facts["file_size"] = len(arguments["content"].encode("utf-8", "surrogatepass"))
         if arguments.get("run_in_background") is True:
             facts["background"] = 1
+        if tool == "Bash" and isinstance(arguments.get("command"), str):
+            facts["git_verb"] = git_verb(arguments["command"])
     if tool and tool.startswith("mcp__"):
         parts = tool.split("__")
         facts["mcp_server"] = parts[1] if len(parts) > 2 else None
     return facts
+
+
+def git_verb(command: str) -> str | None:
+    """Return the git command that a command line runs, the weightiest of several, or ``None``."""
+    verbs = _GIT_COMMAND.findall(command) if "git" in command else []
+    return next((verb for verb in _WEIGHTY_VERBS if verb in verbs), verbs[0] if verbs else None)
 
 
 def response_facts(tool: str | None, response: Any) -> dict[str, Any]:
@@ -65,15 +92,28 @@ def response_facts(tool: str | None, response: Any) -> dict[str, Any]:
 
 
 def patch_lines(tool: str | None, response: dict[str, Any]) -> tuple[int | None, int | None]:
-    """Return the lines added and removed that a response reports, or ``None`` twice.
+    """Return the lines added and removed that a response reports, or ``None`` twice where they are not certain.
 
-    A created file has an empty patch: all of its lines are additions.
+    A created file has an empty patch, and a notebook's cell none: all lines of what is new are additions. Of other
+    changes without a patch only that nothing changed is certain.
     """
     patch = response.get("structuredPatch")
-    if not isinstance(patch, list):
-        return None, None
-    if not patch and response.get("type") == "create" and isinstance(response.get("content"), str):
-        return len(response["content"].splitlines()), 0
+    if isinstance(patch, list) and patch:
+        return _patched_lines(patch)
+    content, original = response.get("content"), response.get("originalFile")
+    if isinstance(content, str):
+        written_anew = "filePath" in response and "originalFile" in response and original is None
+        if response.get("type") == "create" or written_anew:
+            return len(content.splitlines()), 0
+        if content == original:
+            return 0, 0
+    if response.get("edit_mode") == "insert" and isinstance(response.get("new_source"), str):
+        return len(response["new_source"].splitlines()), 0
+    nothing = isinstance(patch, list) and tool in {"Write", "Edit", "MultiEdit"}
+    return (0, 0) if nothing else (None, None)
+
+
+def _patched_lines(patch: list[Any]) -> tuple[int, int]:
     added = removed = 0
     for hunk in patch:
         lines = hunk.get("lines") if isinstance(hunk, dict) else None
@@ -81,8 +121,6 @@ def patch_lines(tool: str | None, response: dict[str, Any]) -> tuple[int | None,
             if isinstance(line, str):
                 added += line.startswith("+")
                 removed += line.startswith("-")
-    if not patch and tool not in {"Write", "Edit", "MultiEdit"}:
-        return None, None
     return added, removed
 
 

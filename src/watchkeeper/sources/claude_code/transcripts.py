@@ -18,6 +18,7 @@ from watchkeeper.sources.claude_code.tools import error_facts, input_facts, resp
 from watchkeeper.sources.claude_code.transcript_view import (
     RANK_MAIN,
     RANK_PROGRESS,
+    RANK_SIDECHAIN,
     SEEN,
     Path,
     TranscriptLine,
@@ -29,7 +30,7 @@ from watchkeeper.sources.claude_code.transcript_view import (
     time_of,
     view_of,
 )
-from watchkeeper.sources.claude_code.usage import micro_dollars, usage_facts
+from watchkeeper.sources.claude_code.usage import client_usage, micro_dollars, usage_facts
 
 SYNTHETIC_MODEL = "<synthetic>"
 
@@ -246,6 +247,32 @@ def content_text(content: Any) -> str:
     return "\n".join(part for part in parts if isinstance(part, str))
 
 
+def _begins_sidechain(view: View) -> bool:
+    body = view.body
+    return (
+        view.rank == RANK_SIDECHAIN
+        and view.agent is None
+        and body.get("parentUuid") is None
+        and text_of(body.get("uuid")) is not None
+    )
+
+
+def _inline_agent(view: View, text: str) -> Facts:
+    """Return the subagent that begins with a line of a 1.x session's own file.
+
+    Its lines name no agent: they hang together only by ``parentUuid``, so what it does is known as a sidechain's and
+    not whose.
+    """
+    values = {
+        "session_id": view.session,
+        "description": shorten(text.strip().split("\n", 1)[0], 200) or None,
+        "started_at": known_time(view.at),
+        "last_at": known_time(view.at),
+        "seen": SEEN,
+    }
+    return view.facts("subagent", f"inline-{view.body['uuid']}", values)
+
+
 _NOT_TYPED = ("<local-command-", "<bash-", "Caveat: The messages below", "[Request interrupted")
 
 
@@ -253,7 +280,7 @@ def _prompt(view: View, content: Any) -> list[Facts]:
     body = view.body
     text = content_text(content)
     if not text or not view.session or not view.main:
-        return []
+        return [_inline_agent(view, text)] if _begins_sidechain(view) else []
     if body.get("isMeta") is True or body.get("isCompactSummary") is True:
         return []
     if text.startswith(_NOT_TYPED):
@@ -368,14 +395,18 @@ def _attachment(view: View, line: TranscriptLine) -> list[Facts]:
 def _cost_state(view: View, _line: TranscriptLine) -> list[Facts]:
     if not view.session:
         return []
-    total = view.body.get("totalCostUSD")
     values = {
-        "cost_micros": micro_dollars(total),
+        "cost_micros": micro_dollars(view.body.get("totalCostUSD")),
         "cost_incomplete": 1 if view.body.get("hasUnknownModelCost") is True else 0,
         "client_lines_added": whole_number(view.body.get("totalLinesAdded")),
         "client_lines_removed": whole_number(view.body.get("totalLinesRemoved")),
     }
-    return [view.facts("session", view.session, values)]
+    facts = [view.facts("session", view.session, values)]
+    usage, weight = client_usage(view.body.get("modelUsage"))
+    if usage:
+        # The totals only grow and carry no time: of several the one that counts most is the latest.
+        facts.append(Facts("session", view.session, "transcript", view.rank, weight, {"client_usage": usage}))
+    return facts
 
 
 def _title(field: str, name: str) -> Callable[[View, TranscriptLine], list[Facts]]:

@@ -1,4 +1,4 @@
-"""Reads the ``usage`` object of an API answer.
+"""Reads the ``usage`` object of an API answer, and the client's own totals by model.
 
 ``input_tokens`` counts only what no cache held. ``cache_creation_input_tokens`` is the sum of the 5-minute and 1-hour
 writes; older clients give the sum alone. ``iterations`` are already inside the totals.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from watchkeeper.events.identity import whole_number
+from watchkeeper.events.identity import LARGEST_NUMBER, whole_number
 
 
 def micro_dollars(dollars: Any) -> int | None:
@@ -53,3 +53,29 @@ def usage_facts(usage: Any, cost_usd: Any = None) -> dict[str, Any]:
     }
     facts.update({name: value for name, value in words.items() if isinstance(value, str) and value})
     return facts
+
+
+_CLIENT_COUNTS = {
+    "input_tokens": "inputTokens",
+    "output_tokens": "outputTokens",
+    "thinking_tokens": "thinkingTokens",
+    "cache_write_tokens": "cacheCreationInputTokens",
+    "cache_read_tokens": "cacheReadInputTokens",
+    "web_searches": "webSearchRequests",
+}
+
+
+def client_usage(models: Any) -> tuple[dict[str, dict[str, int]], int]:
+    """Return the client's own totals by model (``modelUsage`` of a ``cost-state`` line), and how much they count.
+
+    They include what no transcript holds: the requests of helper models. Counts are tokens, ``cost_micros``
+    micro-dollars; what is not said is absent. The second value only grows from one state of a session to the next.
+    """
+    found: dict[str, dict[str, int]] = {}
+    for model, said in models.items() if isinstance(models, dict) else ():
+        if not isinstance(said, dict) or not model:
+            continue
+        counts = {name: whole_number(said.get(key)) for name, key in _CLIENT_COUNTS.items()}
+        counts["cost_micros"] = micro_dollars(said.get("costUSD"))
+        found[model] = {name: count for name, count in counts.items() if count is not None and count >= 0}
+    return found, min(sum(sum(counts.values()) for counts in found.values()), LARGEST_NUMBER)
