@@ -129,7 +129,7 @@ class Contexts:
 
     def _data(self, place: str, generation: int, first_line: int) -> bytes:
         row = self._reader.row(
-            "SELECT pack, position FROM ranges WHERE file_key = ? AND generation = ? AND first_line = ?",
+            "SELECT pack, position, digest FROM ranges WHERE file_key = ? AND generation = ? AND first_line = ?",
             (place, generation, first_line),
         )
         if row is None:
@@ -138,7 +138,7 @@ class Contexts:
             from watchkeeper.archive.store import ArchiveReader
 
             self._archive = ArchiveReader(self._reader.places.archive)
-        return self._archive.get(row["pack"], row["position"])
+        return self._archive.get(row["pack"], row["position"], row["digest"])
 
 
 def excerpt_of(text: str, low: int, high: int, spans: Sequence[Span]) -> tuple[str, list[list[int]]]:

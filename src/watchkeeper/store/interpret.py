@@ -169,7 +169,17 @@ def _range(seq: int, head: envelopes.RangeHead, read_archive: ReadArchive, into:
             # Taken out on purpose; what it said about figures comes with the entry that retired it.
             pack, position = "", 0
     into.ranges.append(
-        RangeRow(head.file_key, head.generation, head.first_line, head.line_count, pack, position, seq)
+        RangeRow(
+            head.file_key,
+            head.generation,
+            head.first_line,
+            head.line_count,
+            pack,
+            position,
+            seq,
+            head.digest,
+            head.raw_digest,
+        )
     )
     into.files.append(
         FileRow(

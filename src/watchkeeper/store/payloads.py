@@ -13,7 +13,7 @@ from watchkeeper.archive.store import ArchiveReader
 from watchkeeper.errors import NotFoundError
 from watchkeeper.ledger.reader import LedgerReader
 from watchkeeper.sources.claude_code.lines import Skip, decode, decode_objects, split_lines
-from watchkeeper.store.envelopes import REDACT, read_frame, read_range, read_redact
+from watchkeeper.store.envelopes import REDACT, read_frame, read_redact
 from watchkeeper.store.sqlite.reading import Reader
 
 
@@ -87,35 +87,25 @@ class Payloads:
         raise NotFoundError("the transcript line is not in its archived range", place=source)
 
     def range_content(self, row: dict[str, Any]) -> bytes:
-        """Return the archived lines of a row of ``ranges`` (its ``pack``, ``position`` and ``seq`` are looked at).
+        """Return the archived lines of a row of ``ranges`` (``pack``, ``position`` and ``digest`` are looked at).
 
         Raises:
             GoneError: They were taken out of the archive on purpose; its ``reason`` says why.
             NotFoundError: They were never taken in, or the archive lost them.
             FormatError: The archive is damaged.
         """
-        try:
-            if row["pack"]:
-                return self._archive.get(row["pack"], row["position"])
-        except NotFoundError:
-            # The pack was rewritten; the ledger knows the content by its digest.
-            pass
-        entry = self._ledger.get(row["seq"])
-        payload = entry.payload
-        if entry.kind == REDACT and payload:
-            _, payload = read_redact(payload, entry.source)
-        if not payload:
-            raise NotFoundError("the payload was erased", place=entry.source)
-        head = read_range(payload, entry.source)
-        if not head.pack:
-            raise NotFoundError("the line was too long to be taken in", place=entry.source)
-        return self._archive.get(head.pack, head.position, head.digest)
+        if not row["digest"]:
+            raise NotFoundError("the line was too long to be taken in")
+        if not row["pack"]:
+            place = self._archive.find(row["digest"])
+            return self._archive.get(place.pack, place.offset)
+        return self._archive.get(row["pack"], row["position"], row["digest"])
 
     def _range_of(self, source: str) -> dict[str, Any] | None:
         _, file_key, generation, _ = source.split(":")
         number, _part = line_number(source)
         row = self.reader.row(
-            "SELECT first_line, line_count, pack, position, seq FROM ranges"
+            "SELECT first_line, line_count, pack, position, seq, digest FROM ranges"
             " WHERE file_key = ? AND generation = ? AND first_line <= ? ORDER BY first_line DESC LIMIT 1",
             (file_key, int(generation), number),
         )

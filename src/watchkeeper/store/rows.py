@@ -7,7 +7,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class RangeRow:
-    """Where the archive holds some lines of a transcript."""
+    """Where the archive holds some lines of a transcript.
+
+    Attributes:
+        pack: Empty where it holds none: the line was too long, or the content was taken out again.
+        digest: Digest of the content, by which it is found when the place fits no more; empty for none.
+        raw_digest: Digest of the bytes as they came in the sealed archive; empty for none.
+    """
 
     file_key: str
     generation: int
@@ -16,6 +22,8 @@ class RangeRow:
     pack: str
     position: int
     seq: int
+    digest: str = ""
+    raw_digest: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ CREATE TABLE files (
 ) WITHOUT ROWID;
 CREATE TABLE ranges (
     file_key TEXT, generation INTEGER, first_line INTEGER, line_count INTEGER, pack TEXT, position INTEGER,
-    seq INTEGER, PRIMARY KEY (file_key, generation, first_line)
+    seq INTEGER, digest TEXT, raw_digest TEXT, PRIMARY KEY (file_key, generation, first_line)
 ) WITHOUT ROWID;
 CREATE TABLE skipped (
     file TEXT, line INTEGER, reason TEXT, PRIMARY KEY (file, line, reason)

@@ -6,6 +6,7 @@ a crash at any point leaves the index a prefix of the ledger.
 
 from __future__ import annotations
 
+import json
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -31,6 +32,10 @@ _PUT_STATE = "INSERT OR REPLACE INTO facts (entity, key, state) VALUES (?, ?, ?)
 
 UNMERGEABLE = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 """What a value raises that no mapping should have let through: an endless number, half a character, a wrong type."""
+
+
+UNCOLLECTED = "uncollected:"
+"""Begins the names of the marks that hold which frames a retirement wants removed; the number of its entry follows."""
 
 
 class StoreWriteError(WatchkeeperError):
@@ -203,6 +208,7 @@ class Store:
                 number = ENTITY_NUMBERS["message"]
                 self.connection.execute(_PUT_STATE, (number, key, encode_state(state)))
                 self.connection.execute("UPDATE messages SET text = NULL WHERE message_key = ?", (key,))
+        self.put_meta(f"{UNCOLLECTED}{retirement.seq}", json.dumps(retirement.digests))
         clear = "UPDATE ranges SET pack = '', position = 0 WHERE file_key = ? AND seq < ?"
         self.connection.executemany(clear, [(key, retirement.seq) for key in retirement.files])
         for session in retirement.sessions:
@@ -253,8 +259,18 @@ class Store:
     def put_range(self, row: RangeRow) -> None:
         """Remember where the archive holds a range of lines."""
         self.connection.execute(
-            "INSERT OR REPLACE INTO ranges VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (row.file_key, row.generation, row.first_line, row.line_count, row.pack, row.position, row.seq),
+            "INSERT OR REPLACE INTO ranges VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                row.file_key,
+                row.generation,
+                row.first_line,
+                row.line_count,
+                row.pack,
+                row.position,
+                row.seq,
+                row.digest,
+                row.raw_digest,
+            ),
         )
 
     def put_texts(self, rows: Iterable[TextRow]) -> None:
