@@ -27,6 +27,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "coverage": ("coverage", "say how much of what happened is on record"),
     "move": ("move", "take a project's sessions along to another folder, or undo that"),
     "fork": ("fork", "copy a project's sessions to another folder under new ids"),
+    "export": ("export", "write a conversation down as Markdown, HTML or JSON"),
     "verify": ("verify", "check that the record is whole and unchanged"),
     "keys": ("keys", "list the keys that sign the record, or sign with a new one"),
     "rebuild": ("rebuild", "make the database anew from ledger and archive"),
@@ -35,6 +36,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "stats": ("stats", "say what was done in a day, week, month or any stretch"),
     "errors": ("errors", "list what went wrong, and what mended it"),
     "quality": ("quality", "name what a better configuration would spare"),
+    "cost": ("cost", "show what a session's cost went to, or which prompts cost most"),
     "url": ("url", "print a one-time sign-in address of the dashboard"),
 }
 """Command name -> module below `watchkeeper.cli`, and its one-line help."""
