@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -215,6 +215,144 @@ class Store:
             search_index.delete_session(self.connection, session)
         for key in retirement.files:
             search_index.delete_place(self.connection, key)
+
+    def state(self, entity: str, key: str) -> State:
+        """Return what is known of an entity; not to be changed by the caller."""
+        with _explained(self.path):
+            return self._state(entity, key)
+
+    def uncollected(self) -> dict[str, list[str]]:
+        """Return by mark the digests of frames that retirements want removed from the archive."""
+        query = "SELECT name, value FROM meta WHERE name >= 'uncollected:' AND name < 'uncollected;'"
+        with _explained(self.path):
+            return {name: json.loads(value) for name, value in self.connection.execute(query)}
+
+    def forget_uncollected(self, names: Iterable[str]) -> None:
+        """Drop such marks, once the frames are removed."""
+        with self.transaction():
+            self.connection.executemany("DELETE FROM meta WHERE name = ?", [(name,) for name in names])
+
+    def move_ranges(self, pack: str, places: Mapping[int, tuple[str, int]]) -> None:
+        """Follow the contents of a pack that was rewritten, from their offsets to their new pack and offset."""
+        query = "SELECT file_key, generation, first_line, position FROM ranges WHERE pack = ?"
+        with self.transaction():
+            moved = [
+                (*places[position], *key)
+                for *key, position in self.connection.execute(query, (pack,))
+                if position in places
+            ]
+            update = "UPDATE ranges SET pack = ?, position = ? WHERE file_key = ? AND generation = ? AND first_line = ?"
+            self.connection.executemany(update, moved)
+
+    def _write(self, rows: _Rows) -> None:
+        execute = self.connection.executemany
+        for table, bindings in rows.there.items():
+            execute(TABLES[table].upsert, bindings)
+        for table, keys in rows.gone.items():
+            execute(f"DELETE FROM {table} WHERE {TABLES[table].key} = ?", keys)
+
+    def _end_of(self, session: str) -> int | None:
+        end: int | None = self._state("session", session).get("transcript_last_at")
+        return end
+
+    def _state(self, entity: str, key: str) -> State:
+        place = (entity, key)
+        state = self._cache.get(place)
+        if state is None:
+            state = {}
+            query = "SELECT state FROM facts WHERE entity = ? AND key = ?"
+            for (data,) in self.connection.execute(query, (ENTITY_NUMBERS[entity], key)):
+                state = decode_state(data)
+            self._cache[place] = state
+            if len(self._cache) > _CACHE_LIMIT:
+                self._cache.popitem(last=False)
+        else:
+            self._cache.move_to_end(place)
+        return state
+
+    def known_source(self, source: str) -> bool:
+        """Tell whether an observation of the spool is on record already."""
+        query = "SELECT 1 FROM sources WHERE source = ?"
+        with _explained(self.path):
+            return any(True for _ in self.connection.execute(query, (source,)))
+
+    def put_sources(self, sources: Iterable[tuple[str, int]]) -> None:
+        """Remember in which ledger entry each observation of the spool is."""
+        self.connection.executemany("INSERT OR REPLACE INTO sources VALUES (?, ?)", sources)
+
+    def put_masked(self, masked: Iterable[tuple[str, str, int]]) -> None:
+        """Remember how many secrets of which rule were masked in an observation."""
+        self.connection.executemany("INSERT OR REPLACE INTO masked VALUES (?, ?, ?)", masked)
+
+    def put_range(self, row: RangeRow) -> None:
+        """Remember where the archive holds a range of lines."""
+        self.connection.execute(
+            "INSERT OR REPLACE INTO ranges VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                row.file_key,
+                row.generation,
+                row.first_line,
+                row.line_count,
+                row.pack,
+                row.position,
+                row.seq,
+                row.digest,
+                row.raw_digest,
+            ),
+        )
+
+    def put_texts(self, rows: Iterable[TextRow]) -> None:
+        """Make texts searchable."""
+        search_index.put(self.connection, rows)
+
+    def put_file(self, row: FileRow) -> None:
+        """Remember how far a transcript file is on record."""
+        self.connection.execute(
+            "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                row.file_key,
+                row.path,
+                row.relative,
+                row.generation,
+                row.inode,
+                row.device,
+                row.position,
+                row.lines,
+                row.head_digest,
+                row.size,
+                row.mtime_ns,
+            ),
+        )
+
+    def files(self) -> Iterator[FileRow]:
+        """Yield every transcript file on record."""
+        with _explained(self.path):
+            for row in self.connection.execute("SELECT * FROM files"):
+                yield FileRow(*row)
+
+    def put_skipped(self, rows: Iterable[tuple[str, int, str]]) -> None:
+        """Remember the lines that could not be read, with their reasons."""
+        self.connection.executemany("INSERT OR REPLACE INTO skipped VALUES (?, ?, ?)", rows)
+
+    def get_meta(self, name: str, default: Any = None) -> Any:
+        """Return a stored position or mark."""
+        with _explained(self.path):
+            for (value,) in self.connection.execute("SELECT value FROM meta WHERE name = ?", (name,)):
+                return value
+        return default
+
+    def spool_positions(self) -> dict[str, int]:
+        """Return for each live spool segment the offset up to which it is on record."""
+        query = "SELECT name, value FROM meta WHERE name >= 'spool:' AND name < 'spool;'"
+        with _explained(self.path):
+            return {name.removeprefix("spool:"): int(value) for name, value in self.connection.execute(query)}
+
+    def forget_segments(self, segments: Iterable[str]) -> None:
+        """Drop the positions of spool segments that were removed; their ids never come again."""
+        names = [(f"spool:{segment}",) for segment in segments]
+        if names:
+            with self.transaction():
+                self.connection.executemany("DELETE FROM meta WHERE name = ?", names)
 
     def _write(self, rows: _Rows) -> None:
         execute = self.connection.executemany
