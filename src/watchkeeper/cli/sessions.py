@@ -9,6 +9,7 @@ from typing import Any
 from watchkeeper.cli.context import Context
 from watchkeeper.cli.freshness import fresh_reader, with_age
 from watchkeeper.cli.periods import local_time
+from watchkeeper.cli.search_view import hit_line
 from watchkeeper.cli.tables import Cell, Column, table
 from watchkeeper.cli.terminal import one_line
 from watchkeeper.errors import UsageError
@@ -33,7 +34,12 @@ _COLUMNS = (
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the words to search for and the filters."""
-    parser.add_argument("words", nargs="*", metavar="WORD", help="search words; after -- everything is one")
+    parser.add_argument(
+        "words",
+        nargs="*",
+        metavar="WORD",
+        help="search words; after -- everything is one; a quoted phrase is one word",
+    )
     parser.add_argument("-n", "--limit", type=int, default=10, metavar="N", help="how many (default 10)")
     parser.add_argument("-p", "--project", metavar="PROJECT", help="only sessions of this project")
     parser.add_argument("--since", metavar="T", help="24h, 7d, today, yesterday, a date, or all")
@@ -65,27 +71,72 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
             limit=min(arguments.limit, _MOST),
             now_ms=now,
         )
+    unread = _unread(context) if age != 0 else None
     if context.json:
-        context.emit(with_age(answer, age))
-    elif answer["sessions"]:
-        _print(answer, context)
+        context.emit(with_age(answer | ({"import": unread} if unread else {}), age))
+        return 0
+    if answer["sessions"]:
+        _print(answer, arguments, context)
     else:
         _print_none(arguments, context)
+    _say_what_is_missing(answer, unread, context)
     return 0
 
 
-def _print(answer: dict[str, Any], context: Context) -> None:
+def _unread(context: Context) -> dict[str, int] | None:
+    """Return how far the reading of the transcripts is, where something is left."""
+    from watchkeeper.pipeline.freshness import how_far
+
+    done = how_far(context.settings)
+    return done if done["bytes_done"] < done["bytes_total"] else None
+
+
+def _say_what_is_missing(answer: dict[str, Any], unread: dict[str, int] | None, context: Context) -> None:
+    if unread:
+        share = 100 * unread["bytes_done"] // unread["bytes_total"]
+        files, total = unread["files_done"], unread["files_total"]
+        context.note(
+            f"wk: {files:,} of {total:,} transcripts are read so far ({share} %); the rest is missing here"
+        )
+    for word in answer.get("only_in_names", ()):
+        context.note(f"wk: {word!r} has no letter or digit: only titles, ids and paths were searched for it")
+    if answer.get("contexts_lost"):
+        context.note("wk: the archive no longer holds the text of some hits")
+
+
+def _print(answer: dict[str, Any], arguments: argparse.Namespace, context: Context) -> None:
     sessions = answer["sessions"]
-    lines = table(context, _COLUMNS, [_cells(row) for row in sessions], [row["resume"] for row in sessions])
-    for line in lines:
+    header, *rows = table(context, _COLUMNS, [_cells(row) for row in sessions])
+    context.line(header)
+    for line, row in zip(rows, sessions, strict=True):
         context.line(line)
+        for hit in row.get("hits", ()):
+            context.line(hit_line(context, hit))
+        # Never clipped: half a command is none.
+        context.line(context.style("  " + _resume(row), "dim"))
     first = one_line(sessions[0]["session_id"][:8])
     more = (
-        f"{len(sessions)} of {answer['total']:,} · wk sessions -n {answer['total']} · "
-        if answer["next"]
-        else ""
+        f"{len(sessions)} of {answer['total']:,} · {_again(answer, arguments)} · " if answer["next"] else ""
     )
     context.next_step(f"{more}wk show {first}")
+
+
+def _again(answer: dict[str, Any], arguments: argparse.Namespace) -> str:
+    """Return the command that shows all there are."""
+    import shlex
+
+    given = [("-p", arguments.project), ("--since", arguments.since), ("--until", arguments.until)]
+    flags = [part for name, value in given if value for part in (name, value)]
+    words = ["--", *arguments.words] if arguments.words else []
+    return shlex.join(["wk", "sessions", "-n", str(answer["total"]), *flags, *words])
+
+
+def _resume(row: dict[str, Any]) -> str:
+    import os
+
+    if row["resume"] is None:
+        return "no command resumes it: its id is none that an agent gives"
+    return str(row["resume"] if row["cwd"] == os.getcwd() else row["resume_anywhere"])  # noqa: PTH109
 
 
 def _cells(row: dict[str, Any]) -> list[str | Cell]:
@@ -111,9 +162,14 @@ def _cost(row: dict[str, Any]) -> str:
 
 
 def _print_none(arguments: argparse.Namespace, context: Context) -> None:
-    if arguments.words or arguments.project or arguments.since or arguments.until:
-        context.line("No session matches.")
-        context.next_step("wk sessions lists them all")
-    else:
+    if not (arguments.words or arguments.project or arguments.since or arguments.until):
         context.line("No session is on record yet.")
         context.next_step("wk install registers the hooks · wk demo shows packaged sessions")
+        return
+    context.line("No session matches.")
+    if any(len(word.split()) > 1 for word in arguments.words):
+        context.next_step(
+            "a word with blanks is a phrase: give the words one by one to find them anywhere in a session"
+        )
+    else:
+        context.next_step("wk sessions lists them all")

@@ -32,6 +32,22 @@ def _spool_is_ahead(reader: Reader, spool: Path) -> bool:
     return stored != present
 
 
+def how_far(settings: Settings) -> dict[str, int]:
+    """Return how much of the transcripts is on record: ``files_done``, ``files_total``, and the same in bytes."""
+    with open_reader(settings.places) as reader:
+        known = {row["path"]: row["position"] for row in reader.rows("SELECT path, position FROM files")}
+        folders = list(agent_folders(settings, reader.connection))
+    answer = {"files_done": 0, "files_total": 0, "bytes_done": 0, "bytes_total": 0}
+    for folder in folders:
+        for item in find_transcripts(folder).files:
+            done = min(known.get(item.location, 0), item.size)
+            answer["files_done"] += done >= item.size
+            answer["files_total"] += 1
+            answer["bytes_done"] += done
+            answer["bytes_total"] += item.size
+    return answer
+
+
 def _segment_sizes(folder: Path) -> Iterator[int]:
     try:
         entries = list(os.scandir(folder))

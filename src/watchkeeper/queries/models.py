@@ -28,6 +28,21 @@ class Coverage(msgspec.Struct):
     gaps: int
 
 
+class SearchHit(msgspec.Struct):
+    """Where search words stand in a session."""
+
+    at: str | None
+    kind: str
+    """``prompt``, ``answer``, ``thinking``, ``tool_input`` or ``tool_result``."""
+    agent_id: str | None
+    """The subagent in whose conversation it is."""
+    excerpt: str
+    """The words with what is around them, on one line."""
+    matches: list[tuple[int, int]]
+    """The characters of the excerpt that matched, from and up to."""
+    tool_use_id: str | None = None
+
+
 class SessionRow(msgspec.Struct):
     """One session as lists show it."""
 
@@ -57,8 +72,12 @@ class SessionRow(msgspec.Struct):
     permission_modes: list[str]
     witnesses: list[str]
     coverage: Coverage
-    resume: str
-    """Command line that resumes the session, quoted for a shell."""
+    resume: str | None
+    """Command line that resumes the session in its folder; none where its id is none that an agent gives."""
+    resume_anywhere: str | None
+    """The same with the change to its folder before, quoted for a shell."""
+    hits: list[SearchHit] = []
+    """With search words, where some of them stand, the newest first."""
 
 
 class CallRow(msgspec.Struct):
@@ -207,6 +226,10 @@ class SessionList(msgspec.Struct):
     sessions: list[SessionRow]
     total: int
     next: str | None
+    only_in_names: list[str] = []
+    """Search words without a letter or digit: only titles, ids and paths are searched for these."""
+    contexts_lost: int = 0
+    """Hits whose text the record no longer holds."""
 
 
 class Gap(msgspec.Struct):

@@ -15,12 +15,12 @@ from watchkeeper.events.gaps import session_is_over
 from watchkeeper.queries.forms import (
     dollars,
     project_name,
-    resume_command,
     rfc3339,
     session_witnesses,
     words,
 )
 from watchkeeper.queries.gaps import gap_count
+from watchkeeper.queries.resuming import resume_anywhere, resume_here
 from watchkeeper.store.sqlite.reading import Reader
 
 LISTED = """coalesce(s.synthetic, 0) = 0 AND (s.last_at IS NOT NULL
@@ -209,7 +209,8 @@ def session_view(reader: Reader, row: dict[str, Any], now: int) -> dict[str, Any
         "permission_modes": words(row["permission_modes"]),
         "witnesses": session_witnesses(row["seen"]),
         "coverage": _coverage(reader, row, now),
-        "resume": resume_command(row["session_id"]),
+        "resume": resume_here(row["session_id"]),
+        "resume_anywhere": resume_anywhere(row["session_id"], path),
     }
 
 

@@ -19,6 +19,7 @@ from watchkeeper import __version__
 from watchkeeper.errors import UsageError
 from watchkeeper.queries import models
 from watchkeeper.queries.periods import since_ms, until_ms
+from watchkeeper.queries.search import split_query
 from watchkeeper.server.access import cookie_name
 from watchkeeper.server.failures import ErrorBody, MediaTypeError
 from watchkeeper.server.hook_intake import BODY_LIMIT
@@ -175,7 +176,10 @@ async def status(state: State) -> Response[models.Status]:
 @get("/api/sessions", operation_id="listSessions", tags=["record"], responses=ERRORS)
 async def sessions(
     state: State,
-    q: Annotated[str | None, QueryParameter(description="Words that all occur.", max_length=1000)] = None,
+    q: Annotated[
+        str | None,
+        QueryParameter(description="Words that all occur; phrases in double quotes.", max_length=1000),
+    ] = None,
     project: Annotated[str | None, QueryParameter(description="The project's name.", max_length=1000)] = None,
     since: Moment = None,
     until: Moment = None,
@@ -186,7 +190,7 @@ async def sessions(
     now = int(time.time() * 1000)
     return _json(
         await _service(state).answers.sessions(
-            words=tuple((q or "").split()),
+            words=split_query(q or ""),
             project=project or None,
             since_ms=since_ms(since, now, "since"),
             until_ms=until_ms(until, now, "until"),

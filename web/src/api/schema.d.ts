@@ -469,6 +469,18 @@ export interface components {
             /** @enum {string} */
             type: "hello" | "sessions" | "items" | "status" | "error";
         };
+        /** SearchHit */
+        SearchHit: {
+            agent_id: string | null;
+            at: string | null;
+            excerpt: string;
+            kind: string;
+            matches: [
+                number,
+                number
+            ][];
+            tool_use_id?: string | null;
+        };
         /** SessionDetail */
         SessionDetail: {
             agents: {
@@ -478,7 +490,10 @@ export interface components {
         };
         /** SessionList */
         SessionList: {
+            /** @default 0 */
+            contexts_lost: number;
             next: string | null;
+            only_in_names?: string[];
             sessions: components["schemas"]["SessionRow"][];
             total: number;
         };
@@ -491,6 +506,7 @@ export interface components {
             ended_at: string | null;
             failures: number;
             git_branch: string | null;
+            hits?: components["schemas"]["SearchHit"][];
             host: string | null;
             last_at: string | null;
             live: boolean;
@@ -498,7 +514,8 @@ export interface components {
             permission_modes: string[];
             project: string | null;
             prompts: number;
-            resume: string;
+            resume: string | null;
+            resume_anywhere: string | null;
             run_id: string | null;
             session_id: string;
             started_at: string | null;
@@ -853,7 +870,7 @@ export interface operations {
     listSessions: {
         parameters: {
             query?: {
-                /** @description Words that all occur. */
+                /** @description Words that all occur; phrases in double quotes. */
                 q?: string | null;
                 /** @description The project's name. */
                 project?: string | null;

@@ -4,6 +4,7 @@ import type { components } from "./schema";
 type Schemas = components["schemas"];
 
 export type SessionRow = Schemas["SessionRow"];
+export type SearchHit = Schemas["SearchHit"];
 export type SessionList = Schemas["SessionList"];
 export type SessionDetail = Schemas["SessionDetail"];
 export type CallRow = Schemas["CallRow"];
