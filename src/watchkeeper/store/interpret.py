@@ -181,21 +181,7 @@ def _range(seq: int, head: envelopes.RangeHead, read_archive: ReadArchive, into:
             head.raw_digest,
         )
     )
-    into.files.append(
-        FileRow(
-            file_key=head.file_key,
-            path=head.path,
-            relative=head.relative,
-            generation=head.generation,
-            inode=head.inode,
-            device=head.device,
-            position=head.end,
-            lines=head.first_line + head.line_count,
-            head_digest=head.head_digest,
-            size=head.size,
-            mtime_ns=head.mtime_ns,
-        )
-    )
+    into.files.append(_file(head))
     place = line_source(head.file_key, head.generation, 0)[:-1]
     into.masked.extend((f"{place}{head.first_line}+", rule, hits) for rule, hits in head.masked.items())
     into.skipped.extend((head.relative, number, reason) for number, reason in head.skipped)
@@ -220,6 +206,22 @@ def _range(seq: int, head: envelopes.RangeHead, read_archive: ReadArchive, into:
             _collect(into, head.relative, number, partial(map_line, mapped))
             texts.add(body)
     into.texts.extend(texts.rows(head))
+
+
+def _file(head: envelopes.RangeHead) -> FileRow:
+    return FileRow(
+        file_key=head.file_key,
+        path=head.path,
+        relative=head.relative,
+        generation=head.generation,
+        inode=head.inode,
+        device=head.device,
+        position=head.end,
+        lines=head.first_line + head.line_count,
+        head_digest=head.head_digest,
+        size=head.size,
+        mtime_ns=head.mtime_ns,
+    )
 
 
 class _Texts:
