@@ -1,25 +1,31 @@
 """Takes secrets out of the bytes of JSON lines.
 
-Scanning is two steps. A few gates run over the whole input in C; each looks for literal texts that start a
-secret (anchors). Only where an anchor stands is a rule's own pattern tried. Anchors that end in the same
-punctuation share one gate that searches for that byte and looks back, since a regular expression that
-starts with a literal is scanned some twenty times faster than an alternation. Adding such an anchor costs
-next to nothing, any other a scan.
+Two kinds of scan run over the whole input in C: the gates of prefixed tokens and fixed expressions (`gates`),
+and those of telling names that are given a value (`assignments`), whose finds are then weighed one by one.
 
-Time is linear in the input: a pattern fails after a bounded number of bytes or after one run of characters
-that no other candidate of its rule starts in, and a candidate inside a match of the same rule is not tried.
+Time is linear in the input. No expression backtracks over more than a bounded number of bytes, or over one
+run of characters that nothing else starts in; and of one line no more than a bounded number of finds is
+weighed. A line with more is no text that anybody reads: the rest of each string in it goes whole.
 """
 
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from watchkeeper.redaction.assignments import Candidate, candidates, weigh
+from watchkeeper.redaction.gates import Gate, build_gates, starts_word
 from watchkeeper.redaction.rule import Rule
 from watchkeeper.redaction.rules import RULES
 
 _ROUNDS = 8
+_WEIGHED = 512
+_WEIGHED_WITHIN = 64 << 10
+"""At most so many finds of one line are weighed within so many bytes."""
+DENSE = "dense-text"
+_REST_OF_STRING = re.compile(rb"(?:[^\"\\\n\r\x00-\x1f]|\\[^\n\r\x00-\x1f])*+")
 
 
 @dataclass(frozen=True)
@@ -33,22 +39,6 @@ class Redacted:
 
     data: bytes
     hits: dict[str, int]
-
-
-@dataclass(frozen=True)
-class _Matcher:
-    order: int
-    match: re.Pattern[bytes]
-    groups: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class _Gate:
-    """A scan: its expression, and for each of its groups the anchor's length and the rules to try there."""
-
-    scan: re.Pattern[bytes]
-    lowered: bool
-    targets: tuple[tuple[int, tuple[_Matcher, ...]], ...]
 
 
 _Span = tuple[int, int, int]
@@ -66,8 +56,16 @@ class Redactor:
 
     def __init__(self, rules: Iterable[Rule] = RULES) -> None:
         self._rules = tuple(rules)
-        self._placeholders = [f"[REDACTED:{rule.name}]".encode() for rule in self._rules]
-        self._gates = _build_gates(self._rules)
+        self._names = [*(rule.name for rule in self._rules), DENSE]
+        self._order = {name: order for order, name in enumerate(self._names)}
+        self._placeholders = [f"[REDACTED:{name}]".encode() for name in self._names]
+        self._gates = build_gates(self._rules)
+        self._services = [
+            (order, re.compile(rule.names), re.compile(rule.value))
+            for order, rule in enumerate(self._rules)
+            if rule.names
+        ]
+        self._by_name: dict[bytes, list[tuple[int, re.Pattern[bytes]]]] = {}
 
     def redact(self, data: bytes) -> Redacted:
         """Return ``data``, one event or many lines of JSON, without its secrets."""
@@ -97,7 +95,7 @@ class Redactor:
         pieces: list[bytes] = []
         done = 0
         for start, end, order in spans:
-            name = self._rules[order].name
+            name = self._names[order]
             hits[name] = hits.get(name, 0) + 1
             pieces += (line[done:start], self._placeholders[order])
             done = end
@@ -108,39 +106,78 @@ class Redactor:
         lowered = data.lower()
         found: list[_Span] = []
         for gate in self._gates:
-            resume: dict[int, int] = {}
-            for hit in gate.scan.finditer(lowered if gate.lowered else data):
-                back, matchers = gate.targets[(hit.lastindex or 1) - 1]
-                at = hit.start() - back
-                for matcher in matchers:
-                    if at >= resume.get(matcher.order, 0):
-                        span = _try(matcher, data, at)
-                        if span is not None:
-                            found.append(span)
-                            resume[matcher.order] = span[1]
+            _collect(gate, data, lowered, found)
+        possible = candidates(lowered)
+        if possible:
+            self._weigh(data, possible, found)
         return _merge(found)
 
+    def _weigh(self, data: bytes, possible: list[Candidate], found: list[_Span]) -> None:
+        """Add the secrets among the candidates of all lines."""
+        line_end = resume = -1
+        recent: deque[int] = deque(maxlen=_WEIGHED)
+        for candidate in possible:
+            start = candidate[0]
+            if start < resume:
+                continue
+            if start >= line_end:
+                line_end = data.find(b"\n", start)
+                line_end = len(data) if line_end < 0 else line_end
+                recent.clear()
+            if len(recent) == _WEIGHED and start - recent[0] < _WEIGHED_WITHIN:
+                rest = _REST_OF_STRING.match(data, start)
+                resume = rest.end() if rest is not None else start
+                found.append((start, resume, self._order[DENSE]))
+                continue
+            recent.append(start)
+            secret = weigh(data, candidate)
+            if secret is not None:
+                order = self._kind(secret.name.lower(), data[secret.start : secret.end], secret.kind)
+                if order is not None:
+                    found.append((secret.start, secret.end, order))
+                    resume = secret.end
 
-def _try(matcher: _Matcher, data: bytes, at: int) -> _Span | None:
-    match = matcher.match.match(data, at)
-    if match is None:
-        return None
-    start, end = next(match.span(group) for group in matcher.groups if match.start(group) >= 0)
-    # An odd run of backslashes means that the first byte is the letter of an escape, as in "\npm_...".
-    before = start
-    while before and data[before - 1] == 0x5C:
-        before -= 1
-    return None if (start - before) % 2 else (start, end, matcher.order)
+    def _kind(self, name: bytes, value: bytes, form: str) -> int | None:
+        """Return the place of the rule that a named secret falls under; None when that rule is off."""
+        known = self._by_name.get(name)
+        if known is None:
+            known = [(order, shape) for order, names, shape in self._services if names.search(name)]
+            if len(self._by_name) < 4096:
+                self._by_name[name] = known
+        for order, shape in known:
+            if shape.fullmatch(value):
+                return order
+        return self._order.get(form)
+
+
+def _collect(gate: Gate, data: bytes, lowered: bytes, found: list[_Span]) -> None:
+    targets = gate.targets
+    if targets[0].back < 0:
+        order, weigh_value = targets[0].order, targets[0].weigh
+        for hit in gate.scan.finditer(lowered if gate.lowered else data):
+            start, end = hit.span(1)
+            if weigh_value is None or weigh_value(data[start:end]):
+                found.append((start, end, order))
+        return
+    for hit in gate.scan.finditer(data):
+        target = targets[(hit.lastindex or 1) - 1]
+        start = hit.start() - target.back
+        if starts_word(data, start) and (target.weigh is None or target.weigh(data[start : hit.end()])):
+            found.append((start, hit.end(), target.order))
 
 
 def _merge(found: list[_Span]) -> list[_Span]:
+    found.sort()
     merged: list[_Span] = []
-    for start, end, order in sorted(found):
-        if merged and start < merged[-1][1]:
+    until = -1
+    for span in found:
+        if span[0] < until:
             first, last, other = merged[-1]
-            merged[-1] = (first, max(last, end), min(order, other))
+            merged[-1] = (first, max(last, span[1]), min(span[2], other))
+            until = merged[-1][1]
         else:
-            merged.append((start, end, order))
+            merged.append(span)
+            until = span[1]
     return merged
 
 
@@ -157,51 +194,3 @@ def _by_line(data: bytes, spans: list[_Span]) -> Iterable[tuple[int, int, list[_
             inside.append((start - first, end - first, order))
             position += 1
         yield first, last, inside
-
-
-_Targets = list[tuple[bytes, tuple[_Matcher, ...]]]
-
-
-def _build_gates(rules: tuple[Rule, ...]) -> tuple[_Gate, ...]:
-    grouped: dict[tuple[bool, bytes, bytes], list[_Matcher]] = {}
-    for order, rule in enumerate(rules):
-        pattern = re.compile(rule.pattern)
-        matcher = _Matcher(order, pattern, tuple(pattern.groupindex))
-        for anchor in rule.anchors:
-            grouped.setdefault((rule.ignore_case, anchor, rule.gate), []).append(matcher)
-    backward: dict[bytes, _Targets] = {}
-    forward: dict[bytes, _Targets] = {}
-    gates: list[_Gate] = []
-    for (lowered, anchor, follow), matchers in grouped.items():
-        target = (anchor, tuple(matchers))
-        if not lowered and not follow and anchor[-1:] in (b"-", b"_", b"."):
-            backward.setdefault(anchor[-1:], []).append(target)
-        elif not lowered and not follow and anchor[:1].isupper():
-            forward.setdefault(anchor[:1], []).append(target)
-        else:
-            gates.append(_Gate(re.compile(re.escape(anchor) + follow), lowered, ((0, target[1]),)))
-    gates.extend(_backward_gate(byte, targets) for byte, targets in backward.items())
-    gates.extend(_forward_gate(byte, targets) for byte, targets in forward.items())
-    return tuple(gates)
-
-
-def _forward_gate(byte: bytes, targets: _Targets) -> _Gate:
-    ordered = sorted(targets, key=lambda target: (-len(target[0]), target[0]))
-    rest = b"|".join(re.escape(anchor[1:]) + b"()" for anchor, _ in ordered)
-    return _Gate(
-        re.compile(byte + b"(?:" + rest + b")"), False, tuple((0, matchers) for _, matchers in ordered)
-    )
-
-
-def _backward_gate(byte: bytes, targets: _Targets) -> _Gate:
-    # The longest first: where one anchor ends like another, its rules are the ones meant. One look back for
-    # each width, since inside it an alternative is refused by its first byte.
-    ordered = sorted(targets, key=lambda target: (-len(target[0]), target[0]))
-    widths: dict[int, list[bytes]] = {}
-    for anchor, _ in ordered:
-        widths.setdefault(len(anchor), []).append(re.escape(anchor) + b"()")
-    tests = b"|".join(b"(?<=" + b"|".join(anchors) + b")" for anchors in widths.values())
-    before = [re.escape(bytes(sorted({anchor[place] for anchor, _ in ordered}))) for place in (-3, -2)]
-    near = b"(?<=[" + before[0] + b"][" + before[1] + b"]" + re.escape(byte) + b")"
-    scan = re.compile(re.escape(byte) + near + b"(?=[A-Za-z0-9+/_-]{6})(?:" + tests + b")")
-    return _Gate(scan, False, tuple((len(anchor) - 1, matchers) for anchor, matchers in ordered))

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from watchkeeper.redaction.rule import FILLER, HEXADECIMAL, LEFT, TAIL, Rule
+from watchkeeper.redaction.rule import FILLER, HEXADECIMAL, Rule
 
 
 def _token(name: str, anchors: tuple[bytes, ...], body: bytes, example: bytes, negative: bytes) -> Rule:
     """Return the rule for a token that is known by its prefix: one of the anchors, then ``body``."""
-    prefix = b"|".join(anchor.replace(b".", rb"\.") for anchor in anchors)
     return Rule(
         name=name,
         anchors=anchors,
-        pattern=LEFT + rb"(?P<secret>(?:" + prefix + rb")" + body + TAIL + rb")",
+        body=body,
         positive=b'{"stdout":"line\\n' + example + b'\\nline"}',
         secret=example,
         negative=b'{"stdout":"' + negative + b'"}',
@@ -252,11 +251,15 @@ TOKENS: tuple[Rule, ...] = (
         b"AGE-SECRET-KEY-1" + b"Q2" * 29,
         b"AGE-SECRET-KEY-1x",
     ),
-    _token(
-        "json-web-token",
-        (b"eyJ",),
-        rb"[A-Za-z0-9_-]{10,}+\.eyJ[A-Za-z0-9_-]{6,}+\.[A-Za-z0-9_-]{10}",
-        b"eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0." + FILLER[:43],
-        b"eyJhbGciOiJIUzI1NiJ9 is half a token",
+    Rule(
+        name="json-web-token",
+        # Only from where a word begins: nothing but the first of a long run is tried.
+        scans=(
+            rb"(?P<secret>eyJ(?:(?<![A-Za-z0-9_-]eyJ)|(?<=\\[bfnrt]eyJ)|(?<=\[[0-9]meyJ)|(?<=%[0-9A-F]{2}eyJ))"
+            rb"[A-Za-z0-9_-]{10,}+\.eyJ[A-Za-z0-9_-]{6,}+\.[A-Za-z0-9_-]{10,}+)",
+        ),
+        positive=b'{"stdout":"line\\neyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.' + FILLER[:43] + b'"}',
+        secret=b"eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0." + FILLER[:43],
+        negative=b'{"stdout":"eyJhbGciOiJIUzI1NiJ9 is half a token"}',
     ),
 )
