@@ -15,6 +15,7 @@ from watchkeeper.ledger.reader import LedgerReader
 from watchkeeper.pipeline.locking import WriterLock
 from watchkeeper.pipeline.merging import merge_interpretation
 from watchkeeper.pipeline.replaying import replayed
+from watchkeeper.pipeline.places import settle_places
 from watchkeeper.settings import Settings
 from watchkeeper.store.interpret import Interpretation, interpret
 from watchkeeper.store.sqlite.writing import Store
@@ -78,6 +79,7 @@ def _fill(settings: Settings, store: Store, progress: Callable[[int, int], None]
                 if progress is not None:
                     progress(entries, total)
     merge_interpretation(store, result, entries)
+    settle_places(store, archive)
     observations += result.observations
     count = "SELECT count(*) FROM "
     return RebuildReport(

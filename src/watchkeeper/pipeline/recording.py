@@ -27,6 +27,7 @@ from watchkeeper.ledger.reader import LedgerReader
 from watchkeeper.ledger.writer import LedgerWriter
 from watchkeeper.pipeline.locking import WriterLock
 from watchkeeper.pipeline.merging import merge_interpretation
+from watchkeeper.pipeline.places import settle_places
 from watchkeeper.pipeline.replaying import replayed
 from watchkeeper.redaction.engine import Redactor
 from watchkeeper.settings import Settings
@@ -232,6 +233,8 @@ class Recording:
                     merge_interpretation(store, result, stored.seq + 1)
                     result = Interpretation()
         merge_interpretation(store, result, self.ledger.next_seq)
+        if start == 0:
+            settle_places(store, self._archive_reader)
 
     def without_secrets(self, body: dict[str, Any]) -> dict[str, Any]:
         """Return the object of a file that is put on record as such, redacted."""
