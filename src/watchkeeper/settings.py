@@ -73,6 +73,40 @@ SETTINGS: tuple[Setting, ...] = (
         int,
     ),
     Setting(
+        "archive.retention_days",
+        "WATCHKEEPER_RETENTION_DAYS",
+        365,
+        "Drop the archived transcript of a session this many days after its last event; 0 keeps all.",
+        int,
+    ),
+    Setting(
+        "archive.max_bytes",
+        "WATCHKEEPER_ARCHIVE_BYTES",
+        10 << 30,
+        "Drop the oldest archived transcripts when the archive has grown beyond this; 0 for no limit.",
+        int,
+    ),
+    Setting(
+        "archive.raw",
+        "WATCHKEEPER_ARCHIVE_RAW",
+        False,
+        "Keep the bytes of transcripts as they came too, secrets and all, encrypted: `wk restore --raw`.",
+        parse_flag,
+    ),
+    Setting(
+        "archive.raw_passphrase_file",
+        "WATCHKEEPER_RAW_PASSPHRASE_FILE",
+        "",
+        "File whose first line seals that archive; without one a key is made in keys/.",
+    ),
+    Setting(
+        "disk.max_bytes",
+        "WATCHKEEPER_DISK_BYTES",
+        20 << 30,
+        "The budget of ledger, index, archive and spool together; the oldest transcripts go first; 0 for none.",
+        int,
+    ),
+    Setting(
         "daemon.heartbeat_seconds",
         "WATCHKEEPER_HEARTBEAT_SECONDS",
         300,
@@ -157,6 +191,16 @@ class Places(NamedTuple):
     def checkpoints(self) -> Path:
         """Portable session checkpoints, owner-only."""
         return self.home / "checkpoints"
+
+    @property
+    def raw_archive(self) -> Path:
+        """Transcript bytes as they came, encrypted; only where that was asked for."""
+        return self.archive / "raw"
+
+    @property
+    def holds(self) -> Path:
+        """Sessions whose transcripts no housekeeping drops."""
+        return self.home / "holds.json"
 
     @property
     def keys(self) -> Path:
