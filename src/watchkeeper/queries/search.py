@@ -10,7 +10,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from watchkeeper.queries.search_context import Contexts, Document
+from watchkeeper.queries.search_context import Contexts, Place
 from watchkeeper.queries.search_words import Word, Words, split_query
 from watchkeeper.queries.sessions import listed_condition, page_of_sessions
 from watchkeeper.store.sqlite.reading import Reader
@@ -26,7 +26,7 @@ WHERE instr(lower(coalesce(s.title_custom, '') || char(10) || coalesce(s.title_a
   coalesce(s.title_summary, '') || char(10) || coalesce(s.project_path, s.cwd, '') || char(10) || s.session_id), ?) > 0
 """
 _DOCUMENTS = """
-SELECT doc, place, generation, first_line, agent_id, by_hook FROM search_docs
+SELECT doc, place, generation, first_line, agent_id, by_hook, last_at FROM search_docs
 WHERE session_id = ? ORDER BY last_at DESC, place, generation DESC, first_line DESC
 """
 
@@ -96,12 +96,12 @@ def _named(reader: Reader, word: Word) -> set[str]:
 
 def _preferred(
     reader: Reader, session_id: str, found: list[dict[str, set[int]]]
-) -> list[tuple[Document, set[int]]]:
+) -> list[tuple[Place, set[int]]]:
     """Return a session's documents with the numbers of the words in each: those with the most words first."""
     holding = [documents.get(session_id, set()) for documents in found]
     known = []
     for doc, *place in reader.connection.execute(_DOCUMENTS, (session_id,)):
         numbers = {number for number, documents in enumerate(holding) if doc in documents}
         if numbers:
-            known.append((tuple(place), numbers))
+            known.append((Place(*place), numbers))
     return sorted(known, key=lambda item: -len(item[1]))

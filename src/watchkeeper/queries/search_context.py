@@ -29,8 +29,19 @@ _BEFORE, _AFTER = 60, 100
 _MARKS = 8
 """Matches of one word that are looked at in one text."""
 
-Document = tuple[str, int, int, str, int]
-"""Place, generation, first line, agent, by hook."""
+_MORE_DOCUMENTS = 3
+"""How many documents beyond one for each word are unpacked, where a context is not found at once."""
+
+
+class Place(NamedTuple):
+    """Where a document of the index comes from."""
+
+    place: str
+    generation: int
+    first_line: int
+    agent_id: str
+    by_hook: int
+    last_at: int | None
 
 
 class Mark(NamedTuple):
@@ -64,7 +75,7 @@ class Contexts:
         self.lost = 0
         """Documents whose text the record no longer holds."""
 
-    def hits(self, session_id: str, documents: Sequence[tuple[Document, set[int]]]) -> list[dict[str, Any]]:
+    def hits(self, session_id: str, documents: Sequence[tuple[Place, set[int]]]) -> list[dict[str, Any]]:
         """Return the hits of one session, at least one for each word that its texts hold.
 
         Args:
@@ -73,9 +84,11 @@ class Contexts:
         """
         found: list[dict[str, Any]] = []
         covered: set[int] = set()
+        left = len(self._words.all) + _MORE_DOCUMENTS
         for document, numbers in documents:
-            if found and numbers <= covered:
+            if not left or (found and numbers <= covered):
                 continue
+            left -= 1
             try:
                 covered |= self._of_document(session_id, document, numbers, covered, found)
             except (NotFoundError, FormatError):
@@ -85,7 +98,7 @@ class Contexts:
     def _of_document(
         self,
         session_id: str,
-        document: Document,
+        document: Place,
         numbers: set[int],
         covered: set[int],
         found: list[dict[str, Any]],
@@ -113,27 +126,24 @@ class Contexts:
                     shown |= present
         return shown
 
-    def _bodies(
-        self, session_id: str, document: Document, words: list[Word]
-    ) -> Iterator[dict[str, Any] | None]:
+    def _bodies(self, session_id: str, document: Place, words: list[Word]) -> Iterator[dict[str, Any] | None]:
         """Yield bodies that may hold one of the words; after a ``None`` all others."""
-        place, generation, first_line, _, by_hook = document
-        if by_hook:
-            from watchkeeper.store.payloads import Payloads
-
-            body = Payloads(self._reader).resolve([place, [], 0])
-            if isinstance(body, dict):
-                yield body
+        if not document.by_hook:
+            yield from _newest_first(self._data(document), words, session_id)
             return
-        yield from _newest_first(self._data(place, generation, first_line), words, session_id)
+        from watchkeeper.store.payloads import Payloads
 
-    def _data(self, place: str, generation: int, first_line: int) -> bytes:
+        body = Payloads(self._reader).resolve([document.place, [], 0])
+        if isinstance(body, dict):
+            yield body
+
+    def _data(self, document: Place) -> bytes:
         row = self._reader.row(
             "SELECT pack, position, digest FROM ranges WHERE file_key = ? AND generation = ? AND first_line = ?",
-            (place, generation, first_line),
+            document[:3],
         )
         if row is None:
-            raise NotFoundError("the range is not on record", place=f"{place}:{generation}:{first_line}")
+            raise NotFoundError("the range is not on record", place=":".join(map(str, document[:3])))
         if self._archive is None:
             from watchkeeper.archive.store import ArchiveReader
 
@@ -161,12 +171,13 @@ def excerpt_of(text: str, low: int, high: int, spans: Sequence[Span]) -> tuple[s
             matches.append([length, length + len(inside)])
         length, place = length + len(inside), end
     parts.append("…" if high < len(text) else "")
-    return "".join(parts), matches
+    # Half a character, which an escape can leave, is nothing that an answer may hold.
+    return "".join(parts).encode("utf-8", "replace").decode(), matches
 
 
 def _excerpts(
     body: Mapping[str, Any],
-    document: Document,
+    document: Place,
     piece: Piece,
     marks: list[Mark],
     known: list[dict[str, Any]],
@@ -185,9 +196,9 @@ def _excerpts(
         if excerpt in excerpts:
             continue
         hit = {
-            "at": _time(body.get("timestamp")),
+            "at": rfc3339(document.last_at) if document.by_hook else _time(body.get("timestamp")),
             "kind": piece.kind,
-            "agent_id": agent_of(body) or document[3] or None,
+            "agent_id": agent_of(body) or document.agent_id or None,
             "excerpt": excerpt,
             "matches": matches,
         }
@@ -251,21 +262,22 @@ def _newest_first(data: bytes, words: list[Word], session_id: str) -> Iterator[d
 
 
 def _of_session(line: bytes, session_id: str) -> Iterator[dict[str, Any]]:
-    body = _decoded(line)
-    if body is not None and body.get("sessionId") in {session_id, None, ""}:
-        yield body
+    for body in _objects(line):
+        named = body.get("sessionId")
+        if named == session_id or not isinstance(named, str) or not named:
+            yield body
 
 
-def _decoded(line: bytes) -> dict[str, Any] | None:
+def _objects(line: bytes) -> list[dict[str, Any]]:
     try:
         body = json.loads(line)
     except (ValueError, RecursionError):
         if not line.strip():
-            return None
-        from watchkeeper.sources.claude_code.lines import decode
+            return []
+        from watchkeeper.sources.claude_code.lines import decode_objects
 
-        body = decode(line)
-    return body if isinstance(body, dict) else None
+        return [item for item in decode_objects(line) if isinstance(item, dict)]
+    return [body] if isinstance(body, dict) else []
 
 
 def _time(value: Any) -> str | None:
