@@ -28,6 +28,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "coverage": ("coverage", "say how much of what happened is on record"),
     "move": ("move", "take a project's sessions along to another folder, or undo that"),
     "fork": ("fork", "copy a project's sessions to another folder under new ids"),
+    "checkpoint": ("checkpoint", "keep a session in one portable file, and resume it elsewhere"),
     "export": ("export", "write a conversation down as Markdown, HTML or JSON"),
     "verify": ("verify", "check that the record is whole and unchanged"),
     "keys": ("keys", "list the keys that sign the record, or sign with a new one"),

@@ -83,8 +83,6 @@ def change(arguments: argparse.Namespace, context: Context, kind: str) -> int:
 def _document(
     plan: Plan, findings: Sequence[AuditFinding], identity: str | None, *, blocked: bool, dry_run: bool
 ) -> dict[str, Any]:
-    from watchkeeper.queries.forms import resume_command
-
     return {
         "id": identity,
         "kind": plan.kind,
@@ -100,7 +98,7 @@ def _document(
                 "cwd": plan.change.moved(item.session.cwd or plan.change.olds[0]),
                 "files": len(item.files),
                 "folder": str(item.folder),
-                "resume": resume_command(item.new_id),
+                "resume": f"claude --resume {item.new_id}",
             }
             for item in plan.sessions
         ],
@@ -147,8 +145,6 @@ def _say_not_done(context: Context, kind: str, *, blocked: bool, nothing: bool) 
 def _say_done(plan: Plan, identity: str, context: Context) -> None:
     import shlex
 
-    from watchkeeper.queries.forms import resume_command
-
     first = plan.sessions[0]
     context.line()
     past = "moved" if plan.kind == "move" else "forked"
@@ -157,9 +153,8 @@ def _say_done(plan: Plan, identity: str, context: Context) -> None:
         for item in plan.sessions:
             context.line(f"  {one_line(item.session.session_id)} -> {one_line(item.new_id)}")
     where = plan.change.moved(first.session.cwd or plan.change.olds[0]) or plan.change.new
-    context.next_step(
-        f"cd {one_line(shlex.quote(where))} && {one_line(resume_command(first.new_id))} · wk move --undo {identity}"
-    )
+    resume = f"cd {shlex.quote(where)} && claude --resume {shlex.quote(first.new_id)}"
+    context.next_step(f"{one_line(resume)} · wk move --undo {identity}")
 
 
 def _undo(identity: str | None, context: Context, *, force: bool) -> int:

@@ -20,7 +20,7 @@ from watchkeeper.errors import LockedError, WatchkeeperError
 from watchkeeper.sources.claude_code.migration.folders import FolderChange, SessionFiles
 from watchkeeper.sources.claude_code.migration.journal import FileStep, Journal, read_journal
 from watchkeeper.sources.claude_code.migration.placing import put_in_place, temporary_of
-from watchkeeper.sources.claude_code.migration.rewriting import Edit, LineRewriter, apply, forked
+from watchkeeper.sources.claude_code.migration.rewriting import Edit, LineRewriter, apply, fork_line
 from watchkeeper.sources.claude_code.migration.undoing import undo
 
 _PIECE = 1 << 20
@@ -202,7 +202,7 @@ class _Mover:
             edits = rewriter.edits(line)
             return (apply(line, edits) if edits else line), edits
         bare = line.rstrip(b"\r\n")
-        changed = forked(bare, item.session.session_id, item.new_id, rewriter)
+        changed = fork_line(bare, item.session.session_id, item.new_id, rewriter)
         return (b"" if changed is None else changed + line[len(bare) :]), []
 
     def _make_folders(self, folder: Path) -> None:

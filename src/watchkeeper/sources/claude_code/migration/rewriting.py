@@ -122,7 +122,7 @@ def inverse(edits: Sequence[Edit]) -> list[Edit]:
     return back
 
 
-def forked(line: bytes, old_id: str, new_id: str, rewriter: LineRewriter) -> bytes | None:
+def fork_line(line: bytes, old_id: str, new_id: str, rewriter: LineRewriter) -> bytes | None:
     """Return a line as a fork has it, without its line end; ``None`` for one that it does not take along."""
     body = decode(line)
     if isinstance(body, Skip):
@@ -147,3 +147,13 @@ def forked(line: bytes, old_id: str, new_id: str, rewriter: LineRewriter) -> byt
     if added and end > 0 and "forkedFrom" not in body:
         edits.append(Edit(end, b"", b"," + json.dumps(added, separators=(",", ":")).encode()[1:-1]))
     return apply(line, sorted(edits))
+
+
+def plain_mode(line: bytes) -> bytes:
+    """Return a line whose own permission mode is the agent's default: a checkpoint of somebody else grants nothing."""
+    edits = [
+        Edit(start, value, b'"default"')
+        for key, start, value in _top_level(line)
+        if key == b'"permissionMode"' and value != b'"default"'
+    ]
+    return apply(line, edits)
