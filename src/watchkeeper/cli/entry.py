@@ -41,6 +41,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "errors": ("errors", "list what went wrong, and what mended it"),
     "quality": ("quality", "name what a better configuration would spare"),
     "cost": ("cost", "show what a session's cost went to, or which prompts cost most"),
+    "context": ("context_view", "show what filled a session's context, and what carrying it cost"),
     "url": ("url", "print a one-time sign-in address of the dashboard"),
 }
 """Command name -> module below `watchkeeper.cli`, and its one-line help."""
