@@ -17,7 +17,6 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -60,20 +59,26 @@ class TranscriptFile(NamedTuple):
         return Path(self.location)
 
 
-@dataclass
 class Discovery:
-    """What a walk found, and what it left out with the reason."""
+    """What a walk found, and what it left out with the reason.
 
-    files: list[TranscriptFile] = field(default_factory=list)
-    metas: list[TranscriptFile] = field(default_factory=list)
-    """The sidecars ``agent-<id>.meta.json`` of subagents."""
-    skipped: list[tuple[Path, str]] = field(default_factory=list)
+    Attributes:
+        files: The transcripts.
+        metas: The sidecars ``agent-<id>.meta.json`` of subagents.
+        skipped: What was left out, with the reason.
+    """
+
+    def __init__(self) -> None:
+        self.files: list[TranscriptFile] = []
+        self.metas: list[TranscriptFile] = []
+        self.skipped: list[tuple[Path, str]] = []
 
 
 def find_transcripts(folder: Path) -> Discovery:
     """List the transcripts of one of the agent's folders, of a ``projects`` folder, or of a part of one.
 
-    A folder that holds none, or does not exist, gives an empty result. Files come sorted by folder and name.
+    A folder that holds none, or does not exist, gives an empty result. Files come sorted by folder and name, links to
+    files last; a file that is reached in several ways comes once.
 
     Args:
         folder: The agent's folder; or any folder at or below a ``projects`` folder; or one that holds
@@ -146,6 +151,8 @@ class _Walk:
         self._config_dir = root.parent
         self._found = found
         self._folders: set[int] = set()
+        self._files: set[tuple[int, int]] = set()
+        self._linked: list[tuple[os.DirEntry[str], str]] = []
         self._device = -1
 
     def start(self, path: str, relative: str) -> None:
@@ -157,6 +164,8 @@ class _Walk:
         self._device = status.st_dev
         self._folders.add(status.st_ino)
         self._folder(path, relative)
+        for entry, place in self._linked:
+            self._file(entry, place)
 
     def _folder(self, path: str, relative: str) -> None:
         try:
@@ -169,7 +178,10 @@ class _Walk:
         below: list[os.DirEntry[str]] = []
         for entry in entries:
             if entry.name.endswith(_SUFFIXES):
-                self._file(entry, relative)
+                if entry.is_symlink():
+                    self._linked.append((entry, relative))
+                else:
+                    self._file(entry, relative)
             elif self._is_folder(entry):
                 below.append(entry)
         if relative.count("/") >= _MAXIMUM_FOLDERS_DEEP:
@@ -214,7 +226,10 @@ class _Walk:
             self._skip(entry.path, "not a regular file")
         elif depth == 0 or (depth > 1 and not agent):
             self._skip(entry.path, "not where transcripts are")
+        elif (status.st_dev, status.st_ino) in self._files:
+            self._skip(entry.path, "a link to a file that is read already")
         else:
+            self._files.add((status.st_dev, status.st_ino))
             item = _transcript(entry.path, relative + name, self._config_dir, status)
             (self._found.files if name.endswith(_SUFFIX) else self._found.metas).append(item)
 

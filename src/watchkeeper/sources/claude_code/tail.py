@@ -25,7 +25,7 @@ from typing import Any
 import msgspec
 
 from watchkeeper.sources.claude_code.discovery import TranscriptFile
-from watchkeeper.sources.claude_code.lines import Skip, decode
+from watchkeeper.sources.claude_code.lines import Skip, decode, decode_objects
 
 RANGE_BYTES = 512 << 10
 MAXIMUM_LINE = 50 << 20
@@ -340,4 +340,6 @@ def _read_at(descriptor: int, offset: int, length: int) -> bytes:
 
 
 def _is_complete(line: bytes) -> bool:
-    return line.rstrip(b"\x00 \t\r").endswith(b"}") and isinstance(decode(line), dict)
+    bare = line.rstrip(b"\x00 \t\r")
+    # Padding alone, as a crash leaves it behind, is a line of nothing.
+    return not bare or (bare.endswith(b"}") and isinstance(decode_objects(line)[-1], dict))
