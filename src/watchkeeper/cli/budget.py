@@ -102,14 +102,16 @@ def _check(arguments: argparse.Namespace, context: Context) -> int:
     """Answer from what is there: a shell that starts must not wait for an import."""
     from watchkeeper.queries.budget import budget_report, check_line
     from watchkeeper.queries.quota import billing
-    from watchkeeper.store.sqlite.reading import open_reader, store_failures
+    from watchkeeper.store.sqlite.reading import open_present, store_failures
     from watchkeeper.store.sqlite.state import read_state
 
     places, now = context.settings.places, time.time_ns() // 1_000_000
     with read_state(places, wait_ms=50) as state, store_failures(places.database):
         paid = billing(_mode(context), state, now)
-        with open_reader(places) as reader:
-            report = budget_report(reader, state, billing=paid, now_ms=now)
+        reader = open_present(places)
+        report = budget_report(reader, state, billing=paid, now_ms=now)
+        if reader is not None:
+            reader.close()
     worst, line = check_line(report)
     if context.json:
         context.emit({**report, "state": worst, "line": line})

@@ -105,15 +105,17 @@ def period_of(period: str, now_ms: int) -> tuple[int, int]:
     return _midnight(year, month, 1), _midnight(year, month + 1, 1)
 
 
-def spent(reader: Reader, since_ms: int, until_ms: int, project: str = "") -> Spent:
+def spent(reader: Reader | None, since_ms: int, until_ms: int, project: str = "") -> Spent:
     """Return what the requests of a stretch cost.
 
     Args:
-        reader: The index.
+        reader: The index; without one nothing is spent yet.
         since_ms: Start, epoch milliseconds.
         until_ms: End, exclusive.
         project: Only this project's sessions, where given.
     """
+    if reader is None:
+        return Spent()
     sessions = sessions_of_project(reader, project) if project else None
     total = [0] * len(Spent._fields)
     grouping = "GROUP BY session_id" if sessions is not None else ""
@@ -130,7 +132,7 @@ def spent(reader: Reader, since_ms: int, until_ms: int, project: str = "") -> Sp
 
 
 def budget_report(
-    reader: Reader,
+    reader: Reader | None,
     state: State,
     *,
     billing: str,
@@ -162,7 +164,7 @@ def budget_report(
     return {"billing": billing, "budgets": rows, "quota": limits, "over": over}
 
 
-def _money_row(reader: Reader, budget: Budget, billing: str, now_ms: int) -> dict[str, Any]:
+def _money_row(reader: Reader | None, budget: Budget, billing: str, now_ms: int) -> dict[str, Any]:
     start, end = period_of(budget.period, now_ms)
     found = spent(reader, start, end, budget.project)
     forecast = found.micros * (end - start) // max(1, now_ms - start)

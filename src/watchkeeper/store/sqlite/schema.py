@@ -69,15 +69,22 @@ def connect_for_writing(path: Path) -> apsw.Connection:
 
 def connect_for_reading(path: Path) -> apsw.Connection:
     """Open the database for queries only; an absent or empty one gives an empty index in memory."""
-    if path.exists() and path.stat().st_size:
-        flags = apsw.SQLITE_OPEN_READWRITE
-        connection = apsw.Connection(str(path), flags=flags)
-        connection.set_busy_timeout(2000)
-        connection.pragma("query_only", 1)
-        connection.pragma("cache_size", -8000)
-        if version_of(connection) == SCHEMA_VERSION:
-            return connection
-        connection.close()
-    connection = apsw.Connection(":memory:")
-    connection.execute(ddl())
+    connection = connect_to_present(path)
+    if connection is None:
+        connection = apsw.Connection(":memory:")
+        connection.execute(ddl())
     return connection
+
+
+def connect_to_present(path: Path) -> apsw.Connection | None:
+    """Open the database for queries only; None where there is none of this version."""
+    if not path.exists() or not path.stat().st_size:
+        return None
+    connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
+    connection.set_busy_timeout(2000)
+    connection.pragma("query_only", 1)
+    connection.pragma("cache_size", -8000)
+    if version_of(connection) == SCHEMA_VERSION:
+        return connection
+    connection.close()
+    return None
