@@ -72,7 +72,7 @@ class IndependentReading:
         speaker = body.get("type") or message.get("role")
         if speaker != "assistant" or message.get("model") == "<synthetic>":
             return
-        key = message.get("id") or body.get("requestId") or body["uuid"]
+        key = message.get("id") or body.get("requestId") or body.get("uuid") or f"line {self.objects}"
         counts = self.requests[key]
         usage = message.get("usage") or {}
         for name, column in COUNTS.items():
