@@ -51,3 +51,13 @@ def drain_spool(recording: Recording, settings: Settings) -> None:
     while frames := follower.read(SPOOL_BATCH):
         recording.record_frames(frames)
     recording.forget_segments(follower.release(recording.spool_positions()))
+
+
+def empty_spool(recording: Recording, settings: Settings) -> None:
+    """Record what is spooled, and leave no segment behind that holds payloads as they came, but one in use."""
+    places = settings.places
+    follower = SpoolFollower(places.spool, settings["spool.segment_bytes"], recording.spool_positions())
+    follower.rotate(force=True)
+    while frames := follower.read(SPOOL_BATCH):
+        recording.record_frames(frames)
+    recording.forget_segments(follower.release(recording.spool_positions()))

@@ -25,10 +25,12 @@ from watchkeeper.ledger.entries import Entry
 from watchkeeper.ledger.keys import KeyRing
 from watchkeeper.ledger.reader import LedgerReader
 from watchkeeper.ledger.writer import LedgerWriter
+from watchkeeper.pipeline.learning import LearntSecrets
 from watchkeeper.pipeline.locking import WriterLock
 from watchkeeper.pipeline.merging import merge_interpretation
 from watchkeeper.pipeline.places import settle_places
 from watchkeeper.pipeline.replaying import replayed
+from watchkeeper.pipeline.tombstones import Tombstones
 from watchkeeper.redaction.engine import Redactor
 from watchkeeper.settings import Settings
 from watchkeeper.sources.claude_code.discovery import written
@@ -74,6 +76,9 @@ class Recording:
             self.recoveries = 0
             self._behind = False
             self.store = self._open_store()
+            self.tombstones = Tombstones.of(places, self.store.connection)
+            self.learnt = LearntSecrets(places)
+            self._mask_learnt(self.learnt.values())
         except BaseException:
             self._lock.release()
             raise
@@ -137,7 +142,7 @@ class Recording:
 
     def record_range(self, found: Range) -> tuple[Changes, Interpretation]:
         """Put new lines of a transcript on record: archive first, then the ledger entry that names them."""
-        redacted = self.redactor.redact(found.data)
+        redacted = self.redactor.redact(self.tombstones.cleared(found.data))
         pack, position, digest = "", 0, ""
         if redacted.data:
             address = self.archive.put(redacted.data)
@@ -235,6 +240,24 @@ class Recording:
         merge_interpretation(store, result, self.ledger.next_seq)
         if start == 0:
             settle_places(store, self._archive_reader)
+
+    def learn(self, values: Iterable[bytes], *, again: bool = False, once: bool = False) -> list[bytes]:
+        """Mask these values from now on, and mark older data to be searched for them; return those that are new.
+
+        Args:
+            values: The values.
+            again: Search older data for them even when they are known.
+            once: Do not keep them when that is done.
+        """
+        new = self.learnt.learn(values, again=again, once=once)
+        self._mask_learnt(new)
+        self._masked.cache_clear()
+        return new
+
+    def _mask_learnt(self, values: Iterable[bytes]) -> None:
+        learn = getattr(self.redactor, "learn", None)
+        if learn is not None:
+            learn(values)
 
     def without_secrets(self, body: dict[str, Any]) -> dict[str, Any]:
         """Return the object of a file that is put on record as such, redacted."""

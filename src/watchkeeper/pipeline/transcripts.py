@@ -85,6 +85,9 @@ class TranscriptIntake:
     def reload(self) -> None:
         """Read the positions anew, after somebody else has put transcripts on record."""
         self._known = {row.file_key: row for row in self.recording.store.files()}
+        hides = self.recording.tombstones.hides
+        self._queue = deque(file for file in self._queue if not hides(written(file.relative)))
+        self._queued = {file.path for file in self._queue}
 
     @property
     def pending(self) -> bool:
@@ -115,6 +118,9 @@ class TranscriptIntake:
     def enqueue(self, file: TranscriptFile, *, first: bool = False) -> int:
         """Queue one file unless it is unchanged or queued; return 1 when it was queued."""
         if not file.size or file.path in self._queued or self._unchanged(file):
+            return 0
+        if self.recording.tombstones.hides(written(file.relative)):
+            self.report.skip(str(file.path), 0, "its session was forgotten")
             return 0
         self._queued.add(file.path)
         if first:

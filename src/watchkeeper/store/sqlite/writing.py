@@ -20,10 +20,12 @@ from watchkeeper.errors import FormatError, WatchkeeperError
 from watchkeeper.events.entities import ENTITIES
 from watchkeeper.events.merge import Facts, State, decode_state, encode_state, join, lift
 from watchkeeper.events.ownership import contested_by, owned_by
+from watchkeeper.pricing.rates import RateCard
 from watchkeeper.store.rows import FileRow, RangeRow, TextRow
 from watchkeeper.store.snapshots import Retirement
 from watchkeeper.store.sqlite import search_index
 from watchkeeper.store.sqlite.contested import Contested, Place
+from watchkeeper.store.sqlite.costs import fill_cost, price_anew
 from watchkeeper.store.sqlite.schema import SCHEMA_VERSION, connect_for_writing, ddl, version_of
 from watchkeeper.store.tables import ENTITY_NUMBERS, PROJECTIONS, TABLES
 
@@ -65,6 +67,7 @@ class Changes:
 class _Rows:
     """The rows that follow from a batch, by table, and the keys that have none there."""
 
+    rates: RateCard
     there: dict[str, list[tuple[Any, ...]]] = field(default_factory=dict)
     gone: dict[str, list[tuple[str]]] = field(default_factory=dict)
 
@@ -74,19 +77,26 @@ class _Rows:
             if row is None:
                 self.gone.setdefault(table, []).append((key,))
             else:
+                if table == "requests":
+                    fill_cost(row, self.rates)
                 self.there.setdefault(table, []).append(TABLES[table].bind(row))
 
 
 class Store:
     """The index, opened for writing. The caller holds the writer lock.
 
+    Args:
+        path: The database.
+        rates: The prices that costs are computed with; the packaged ones when absent.
+
     Raises:
         DamagedIndexError: The file is not a database, or one of another version; `wk rebuild` makes it anew.
         StoreWriteError: The disk is full or broken.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, rates: RateCard | None = None) -> None:
         self.path = path
+        self._rates = rates or RateCard()
         with _explained(path):
             self.connection = connect_for_writing(path)
             version = version_of(self.connection)
@@ -100,6 +110,8 @@ class Store:
                 hint="Run `wk rebuild`.",
                 place=str(path),
             )
+        with _explained(path):
+            price_anew(self.connection, self._rates)
         self._cache: OrderedDict[tuple[str, str], State] = OrderedDict()
         self._contested = Contested(self.connection, self._end_of)
 
@@ -131,6 +143,7 @@ class Store:
     def forget_states(self) -> None:
         """Drop the merged states and pages kept in memory; they are read again when needed."""
         self._cache.clear()
+        self._contested.forget()
         self.connection.execute("PRAGMA shrink_memory")
 
     def merge(self, facts: Iterable[Facts]) -> Changes:
@@ -146,7 +159,7 @@ class Store:
     def _join(self, deltas: dict[tuple[str, str], State]) -> Changes:
         changes = Changes()
         states: list[tuple[int, str, bytes]] = []
-        rows = _Rows()
+        rows = _Rows(self._rates)
         claimed: dict[Place, tuple[str, ...]] = {}
         settled: list[Place] = []
         ended: list[str] = []

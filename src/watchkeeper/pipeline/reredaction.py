@@ -1,0 +1,150 @@
+"""Which job is due: one that was interrupted, one for secrets learnt since, or one because the rules have changed.
+
+The recorder does them when nothing else is to do, a small step at a time; commands do them where no recorder runs.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterator
+from typing import Any, Literal
+
+import msgspec
+
+from watchkeeper.ledger.files import write_file
+from watchkeeper.pipeline.catch_up import empty_spool
+from watchkeeper.pipeline.forgetting import Forgetting, Job, read_job
+from watchkeeper.pipeline.learning import SHORTEST
+from watchkeeper.pipeline.purging import Purge, RulesPurge, SessionsPurge, ValuesPurge
+from watchkeeper.pipeline.recording import Recording
+from watchkeeper.settings import Places, Settings
+
+VERSION = "redaction.json"
+"""Beside the keys: the version of the rules that everything on record has gone through."""
+
+Progress = Callable[[str, int, int], None]
+
+
+def due_job(recording: Recording) -> Forgetting | None:
+    """Return the job to do next, or ``None`` when old data is as it should be."""
+    job = read_job(recording.settings.places)
+    if job is not None:
+        return Forgetting(recording, job, _purge(recording, job))
+    if recording.learnt.pending():
+        return _new(recording, "secret", "it was learnt later")
+    if not rules_applied(recording):
+        return _new(recording, "rules", "the rules are new")
+    return None
+
+
+def rules_applied(recording: Recording) -> bool:
+    """Tell whether all that is on record has gone through the rules in force; an empty record has."""
+    path = recording.settings.places.keys / VERSION
+    version = _version(recording)
+    try:
+        applied = msgspec.json.decode(path.read_bytes(), type=dict[str, str]).get("version")
+    except (FileNotFoundError, msgspec.DecodeError):
+        applied = None
+    if applied != version and recording.ledger.next_seq == 0:
+        _note_version(recording.settings.places, version)
+        return True
+    return not version or applied == version
+
+
+class Request(msgspec.Struct, forbid_unknown_fields=True):
+    """What somebody wants forgotten; it crosses the control socket as JSON.
+
+    Attributes:
+        what: ``secret``, ``session``, ``person`` or ``rules``.
+        why: The reason for the record; it must not hold what is to go.
+        secret: The secret's bytes, for ``secret``.
+        sessions: Ids of the sessions, for ``session`` and ``person``.
+        once: Do not keep the secret: should it come again, it is recorded again.
+    """
+
+    what: Literal["secret", "session", "person", "rules"]
+    why: str = ""
+    secret: bytes = b""
+    sessions: list[str] = []
+    once: bool = False
+
+    def __post_init__(self) -> None:
+        if self.what == "secret" and len(self.secret) < SHORTEST:
+            raise ValueError(f"a secret has at least {SHORTEST} bytes")
+        if self.what in {"session", "person"} and not self.sessions:
+            raise ValueError("no session is named")
+
+
+def begin(recording: Recording, request: Request) -> Forgetting:
+    """Begin what somebody wants: a secret is learnt first, so that it is masked in all that comes."""
+    if request.what == "secret":
+        recording.learn([request.secret], again=True, once=request.once)
+    return _new(recording, request.what, request.why, sorted(set(request.sessions)))
+
+
+def forget(settings: Settings, request: Request, progress: Progress | None = None) -> dict[str, Any]:
+    """Forget where no recorder runs, after finishing what was begun before; return the report.
+
+    Raises:
+        LockedError: Another process records.
+        WatchkeeperError: The disk is full or broken. The next one that records goes on with it.
+    """
+    with Recording(settings) as recording:
+        finish_interrupted(recording, progress)
+        job = begin(recording, request)
+        empty_spool(recording, settings)
+        return finish(job, progress)
+
+
+def finish_interrupted(recording: Recording, progress: Progress | None = None) -> None:
+    """Finish the job that a crash interrupted, if there is one."""
+    if read_job(recording.settings.places) is not None:
+        job = due_job(recording)
+        assert job is not None
+        finish(job, progress)
+
+
+def steps_of(forgetting: Forgetting) -> Iterator[tuple[str, int, int]]:
+    """Do a job step by step, and note at its end what it was good for.
+
+    Raises:
+        WatchkeeperError: The disk is full or broken; `due_job` returns the job again.
+    """
+    recording, job = forgetting.recording, forgetting.job
+    version = _version(recording)
+    yield from forgetting.steps()
+    if job.what == "secret":
+        recording.learnt.settle(job.id)
+    elif job.what == "rules":
+        _note_version(recording.settings.places, version)
+
+
+def finish(forgetting: Forgetting, progress: Progress | None = None) -> dict[str, Any]:
+    """Do a job to its end and return its report."""
+    for phase, done, total in steps_of(forgetting):
+        if progress is not None:
+            progress(phase, done, total)
+    return forgetting.report()
+
+
+def _new(recording: Recording, what: str, why: str, sessions: list[str] | None = None) -> Forgetting:
+    job = Job(secrets.token_hex(8), what, why, sessions or [])
+    job.hidden = [recording.tombstones.digest(session) for session in job.sessions]
+    return Forgetting(recording, job, _purge(recording, job))
+
+
+def _purge(recording: Recording, job: Job) -> Purge:
+    if job.what == "rules":
+        return RulesPurge(recording.redactor)
+    if job.what == "secret":
+        return ValuesPurge(recording.learnt.assign(job.id))
+    return SessionsPurge(job.sessions)
+
+
+def _version(recording: Recording) -> str:
+    return str(getattr(recording.redactor, "version", ""))
+
+
+def _note_version(places: Places, version: str) -> None:
+    places.keys.mkdir(mode=0o700, parents=True, exist_ok=True)
+    write_file(places.keys / VERSION, msgspec.json.encode({"version": version}))

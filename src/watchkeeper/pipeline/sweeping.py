@@ -1,0 +1,120 @@
+"""Clears what has to go from whatever else lies in a home: other databases, logs, leftovers of repairs and crashes."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import apsw
+
+from watchkeeper.pipeline.exact_values import PLACEHOLDER
+from watchkeeper.settings import Places
+from watchkeeper.store.sqlite.writing import StoreWriteError
+
+_BLOCK = 1 << 20
+_BUSY_MILLISECONDS = 5000
+
+
+def sweep(places: Places, forms: Sequence[bytes]) -> dict[str, int]:
+    """Clear everything but ledger, archive, spool and index; return how many files and rows that touched.
+
+    Args:
+        places: The home.
+        forms: What has to go, in every form in which it may stand; nothing for leftovers alone.
+
+    Raises:
+        StoreWriteError: A database stays busy or cannot be written.
+    """
+    files = _remove_leftovers(places)
+    rows = 0
+    if forms:
+        for path in sorted(places.home.glob("*.db")):
+            if path != places.database:
+                rows += _clear_database(path, forms)
+        for path in sorted(places.home.glob("*.log*")):
+            files += _overwrite(path, forms)
+    return {"files": files, "rows": rows}
+
+
+def _remove_leftovers(places: Places) -> int:
+    """Remove copies that repairs and crashes left behind; they may hold what is nowhere else any more."""
+    count = 0
+    for path in _leftovers(places):
+        path.unlink(missing_ok=True)
+        count += 1
+    return count
+
+
+def _leftovers(places: Places) -> Iterator[Path]:
+    name = places.database.name
+    yield from sorted(places.home.glob(f"{name}.damaged*"))
+    yield from sorted(places.home.glob(f"{places.database.stem}.new*"))
+    yield from sorted(places.ledger.glob("*.cut"))
+
+
+def _overwrite(path: Path, forms: Sequence[bytes]) -> int:
+    """Overwrite every occurrence in a text file where it stands, since its writer may have it open; 1 where any was."""
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW)
+    except OSError:
+        return 0
+    longest, found = max(map(len, forms)), 0
+    try:
+        offset = 0
+        while block := os.pread(descriptor, _BLOCK + longest, offset):
+            for form in forms:
+                place = block.find(form)
+                while place >= 0:
+                    os.pwrite(descriptor, b"*" * len(form), offset + place)
+                    found = 1
+                    place = block.find(form, place + len(form))
+            offset += _BLOCK
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    return found
+
+
+def _clear_database(path: Path, forms: Sequence[bytes]) -> int:
+    texts = [form.decode("utf-8", "replace") for form in forms]
+    try:
+        with contextlib.closing(apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)) as connection:
+            connection.set_busy_timeout(_BUSY_MILLISECONDS)
+            connection.pragma("secure_delete", 1)
+            with connection:
+                rows = sum(_clear_table(connection, table, texts) for table in _tables(connection))
+            if rows:
+                connection.execute("VACUUM")
+            connection.pragma("wal_checkpoint", "truncate")
+            return rows
+    except apsw.NotADBError:
+        return 0
+    except apsw.Error as error:
+        raise StoreWriteError(
+            "a database cannot be cleared", why=str(error), hint="Ask again in a moment.", place=str(path)
+        ) from error
+
+
+def _tables(connection: apsw.Connection) -> list[str]:
+    query = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite%'"
+    return [name for (name,) in connection.execute(query)]
+
+
+def _clear_table(connection: apsw.Connection, table: str, texts: Sequence[str]) -> int:
+    """Delete rows that are about it (a column says nothing else), and replace it within longer texts."""
+    columns = [row[1] for row in connection.execute(f'PRAGMA table_info("{table}")')]
+    count = 0
+    for column in columns:
+        for text in texts:
+            bare = f'"{table}" WHERE "{column}" = ?'
+            connection.execute(f"DELETE FROM {bare}", (text,))
+            count += connection.changes()
+            connection.execute(
+                f'UPDATE OR REPLACE "{table}" SET "{column}" = replace("{column}", ?1, ?2)'
+                f' WHERE typeof("{column}") = \'text\' AND instr("{column}", ?1) > 0',
+                (text, PLACEHOLDER),
+            )
+            count += connection.changes()
+    return count
