@@ -33,6 +33,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "verify": ("verify", "check that the record is whole and unchanged"),
     "keys": ("keys", "list the keys that sign the record, or sign with a new one"),
     "rebuild": ("rebuild", "make the database anew from ledger and archive"),
+    "statusline": ("statusline", "print one line for the agent's status line"),
     "budget": ("budget", "set budgets, and see what is spent and left"),
     "tag": ("tags", "tag projects and sessions"),
     "prices": ("prices", "list the prices in force, with their sources"),
@@ -45,6 +46,9 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "url": ("url", "print a one-time sign-in address of the dashboard"),
 }
 """Command name -> module below `watchkeeper.cli`, and its one-line help."""
+
+ALONE = frozenset({"statusline"})
+"""Commands that answer even where arguments or settings cannot be read, by ``run_alone(words)``."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -94,7 +98,12 @@ def _dispatch(words: list[str]) -> int:
     name = words[position]
     if name not in COMMANDS:
         raise UsageError(f"unknown command {name!r}", hint=_similar(name))
-    arguments = _parse(name, words[:position] + words[position + 1 :])
+    rest = words[:position] + words[position + 1 :]
+    if name in ALONE:
+        done: int | None = _module(name).run_alone(rest)
+        if done is not None:
+            return done
+    arguments = _parse(name, rest)
     from pathlib import Path
 
     from watchkeeper.cli.context import Context
