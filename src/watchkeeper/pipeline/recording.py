@@ -19,6 +19,7 @@ from typing import Any
 
 import msgspec
 
+from watchkeeper.archive.sealed import open_sealed_writer
 from watchkeeper.archive.store import ArchiveReader, ArchiveWriter
 from watchkeeper.errors import FormatError, NotFoundError
 from watchkeeper.ledger.entries import Entry
@@ -72,6 +73,7 @@ class Recording:
                 checkpoint_seconds=settings["ledger.checkpoint_seconds"],
             )
             self.archive = ArchiveWriter(places.archive)
+            self.raw = open_sealed_writer(settings)
             self._archive_reader = ArchiveReader(places.archive)
             self.recoveries = 0
             self._behind = False
@@ -96,6 +98,8 @@ class Recording:
         try:
             self.ledger.close()
             self.archive.close()
+            if self.raw is not None:
+                self.raw.close()
             self.store.close()
         finally:
             self._lock.release()
@@ -148,6 +152,7 @@ class Recording:
             address = self.archive.put(redacted.data)
             self.archive.commit()
             pack, position, digest = address.pack, address.offset, address.digest
+        raw_digest = self.keep_raw(found.data)
         head = envelopes.RangeHead(
             file_key=found.file_key,
             path=written(found.path),
@@ -167,10 +172,19 @@ class Recording:
             position=position,
             skipped=[(number, reason) for number, reason in found.skipped],
             masked=redacted.hits,
+            raw_digest=raw_digest,
         )
         source = f"transcript:{found.file_key}:{found.generation}:{found.first_line}+{found.line_count}"
         entry = envelopes.range_entry(source, now_ms(), head)
         return self.record([entry], archived={(pack, position): redacted.data})
+
+    def keep_raw(self, data: bytes) -> str:
+        """Seal bytes as they came, where the settings ask for it, and return their digest; else nothing."""
+        if self.raw is None or not data:
+            return ""
+        address = self.raw.put(data)
+        self.raw.commit()
+        return address.digest
 
     def note(
         self, kind: str, body: dict[str, object], source: str = "recorder"
