@@ -11,8 +11,8 @@ import os
 import pwd
 import stat
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from watchkeeper.errors import ConfigError
 from watchkeeper.settings import Places
@@ -26,8 +26,7 @@ USER_SPOOL_MODE = 0o2770
 _LONGEST = 1 << 20
 
 
-@dataclass(frozen=True)
-class Managed:
+class Managed(NamedTuple):
     """What a managed home's mark says.
 
     Attributes:

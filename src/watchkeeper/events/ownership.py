@@ -22,9 +22,12 @@ had ended is judged wrongly, and nothing in such files tells it apart; totals ar
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
 
 from watchkeeper.events.fields import WITNESS_RANK
-from watchkeeper.events.merge import State
+
+if TYPE_CHECKING:
+    from watchkeeper.events.merge import State
 
 _FIRST_TRANSCRIPT_RANK = WITNESS_RANK["transcript"] * 10
 

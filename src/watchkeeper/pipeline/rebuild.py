@@ -14,8 +14,9 @@ from watchkeeper.archive.store import ArchiveReader
 from watchkeeper.ledger.reader import LedgerReader
 from watchkeeper.pipeline.locking import WriterLock
 from watchkeeper.pipeline.merging import merge_interpretation
-from watchkeeper.pipeline.replaying import replayed
 from watchkeeper.pipeline.places import settle_places
+from watchkeeper.pipeline.replaying import replayed
+from watchkeeper.pricing.rates import load_rates
 from watchkeeper.settings import Settings
 from watchkeeper.store.interpret import Interpretation, interpret
 from watchkeeper.store.sqlite.writing import Store
@@ -49,7 +50,7 @@ def rebuild(settings: Settings, progress: Callable[[int, int], None] | None = No
     fresh = places.database.with_suffix(".new")
     try:
         _remove(fresh)
-        store = Store(fresh)
+        store = Store(fresh, load_rates(settings))
         try:
             report = _fill(settings, store, progress)
             store.connection.pragma("wal_checkpoint", "truncate")

@@ -33,6 +33,7 @@ from watchkeeper.pipeline.places import settle_places
 from watchkeeper.pipeline.replaying import replayed
 from watchkeeper.pipeline.tombstones import Tombstones
 from watchkeeper.redaction.engine import Redactor
+from watchkeeper.pricing.rates import load_rates
 from watchkeeper.settings import Settings
 from watchkeeper.sources.claude_code.discovery import written
 from watchkeeper.sources.claude_code.tail import Range
@@ -221,12 +222,12 @@ class Recording:
         """Open the index and bring it up to the ledger; one that cannot be used is set aside first."""
         database = self.settings.places.database
         try:
-            store = Store(database)
+            store = Store(database, load_rates(self.settings))
             self._replay(store)
         except DamagedIndexError as error:
             log.warning("the index is made anew from the ledger: %s", error)
             set_index_aside(database)
-            store = Store(database)
+            store = Store(database, load_rates(self.settings))
             self._replay(store)
         return store
 

@@ -1,13 +1,18 @@
 """The parts of a transcript line that usage needs, decoded from whole files at once.
 
-What a line says beside them is passed over without making an object of it. One line that does not fit refuses the
-whole file, which is then read line by line.
+What a line says beside them is passed over without making an object of it. Where one line does not fit, the file is
+read line by line.
 """
 
 from __future__ import annotations
 
-from msgspec import Struct
+from collections.abc import Iterator
+from typing import Any
+
+from msgspec import DecodeError, Struct
 from msgspec.json import Decoder
+
+from watchkeeper.sources.claude_code.usage_scan import plain_lines
 
 
 class CacheCreation(Struct):
@@ -95,5 +100,20 @@ class Line(Struct):
     data: Progress | None = None
 
 
-decode_lines = Decoder(Line).decode_lines
-"""Decode all lines of a file; raises `msgspec.DecodeError` or `UnicodeDecodeError` for any line that does not fit."""
+_decoder = Decoder(Line)
+
+
+def decode_telling(lines: list[bytes]) -> list[Any]:
+    """Return the lines decoded, those that do not fit as `usage_scan.plain_lines` reads them."""
+    try:
+        return _decoder.decode_lines(b"\n".join(lines))
+    except (DecodeError, UnicodeDecodeError, RecursionError):
+        return list(_one_by_one(lines))
+
+
+def _one_by_one(lines: list[bytes]) -> Iterator[Any]:
+    for line in lines:
+        try:
+            yield _decoder.decode(line)
+        except (DecodeError, UnicodeDecodeError, RecursionError):
+            yield from plain_lines((line,))

@@ -11,21 +11,20 @@ Only the standard library is imported; whole files are decoded by `usage_lines`,
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
 
 UNKNOWN_TIME = 1 << 62
 LARGEST_NUMBER = 2**53
 
 # Places in a scanned request, a plain list: there are tens of thousands, and they cross processes.
-RANK, AT, SESSION, AGENT, MODEL, TIER, SPEED, REGION, BRANCH, SKILL, SERVER = range(11)
-FIRST_AT, LAST_AT, INPUT, OUTPUT, WRITE, WRITE_5M, WRITE_1H, READ, SEARCHES, REPORTED = range(11, 21)
+RANK, AT, SESSION, AGENT, MODEL, TIER, SPEED, REGION, BRANCH, SKILL, SERVER, CLAIMANT = range(12)
+FIRST_AT, INPUT, OUTPUT, WRITE, WRITE_5M, WRITE_1H, READ, SEARCHES, REPORTED = range(12, 21)
 SIDECHAIN, NESTED, REPLAY, SYNTHETIC, ENDED = range(21, 26)
 _COUNTS = (INPUT, OUTPUT, WRITE, WRITE_5M, WRITE_1H, READ, SEARCHES, REPORTED)
 
 # Places in a scanned session.
-CWD_RANK, CWD_AT, CWD, SESSION_FIRST, SESSION_LAST = range(5)
+CWD_RANK, CWD_AT, CWD, SESSION_LAST = range(4)
 
 RANK_MAIN, RANK_SIDECHAIN, RANK_PROGRESS, RANK_ASIDE, RANK_COPY = 10, 11, 12, 13, 4
 _SYNTHETIC_MODEL = "<synthetic>"
@@ -34,22 +33,7 @@ Request = list[Any]
 Session = list[Any]
 
 
-class Usage(Protocol):
-    """The ``usage`` object of an answer, every count a number that no sum could break, or ``None``."""
-
-    input_tokens: int | None
-    output_tokens: int | None
-    cache_creation_input_tokens: int | None
-    cache_read_input_tokens: int | None
-    cache_creation: Any
-    server_tool_use: Any
-    service_tier: str | None
-    speed: str | None
-    inference_geo: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """Where lines stand: what names a line without an id, and what the file's place says."""
 
     source: str
@@ -57,48 +41,67 @@ class Place:
     agent_hint: str | None
 
 
-@dataclass
 class UsageScan:
     """What was found so far; scans of other files are merged into it.
 
     Attributes:
         requests: By key, lists with the places named in this module.
-        sessions: By session, its first working folder and its time.
-        copies: For a request that several sessions hold, all of them.
+        sessions: By session, its first working folder and its latest time.
+        copies: For a request that several sessions claim (see `events.ownership`), all of them.
     """
 
-    requests: dict[str, Request] = field(default_factory=dict)
-    sessions: dict[str, Session] = field(default_factory=dict)
-    copies: dict[str, list[str]] = field(default_factory=dict)
+    def __init__(
+        self,
+        requests: dict[str, Request] | None = None,
+        sessions: dict[str, Session] | None = None,
+        copies: dict[str, list[str]] | None = None,
+    ) -> None:
+        self.requests = {} if requests is None else requests
+        self.sessions = {} if sessions is None else sessions
+        self.copies = {} if copies is None else copies
 
-    def take(self, lines: Sequence[Any], place: Place, first_line: int) -> None:
-        """Add decoded lines, each with the attributes of `usage_lines.Line`, or ``None`` for one to pass over."""
-        session, known = None, None
-        for number, line in enumerate(lines, first_line):
+    def take(self, lines: Iterable[Any], place: Place, number_of: Callable[[int], int]) -> None:
+        """Add decoded lines of one file.
+
+        Args:
+            lines: Each with the attributes of `usage_lines.Line`, or ``None`` for one to pass over.
+            place: The file.
+            number_of: Gives the number in the file of the line at an index; asked only for a line without any id.
+        """
+        previous = answer = usage = None
+        for index, line in enumerate(lines):
             if line is None:
+                continue
+            message = line.message
+            if (
+                message is not None
+                and previous is not None
+                and message.id == answer
+                and message.usage == usage
+                and line.type == "assistant"
+                and not message.stop_reason
+            ):
+                # The next block of the same answer, written at a later moment, says nothing new.
                 continue
             rank, agent = RANK_MAIN, line.agentId or place.agent_hint
             if agent or line.isSidechain:
-                rank = RANK_ASIDE if _is_aside(agent) else RANK_SIDECHAIN
-            owner = line.sessionId or place.session_hint
-            origin = line.forkedFrom and line.forkedFrom.sessionId
-            if origin and origin != owner:
-                owner, rank = origin, rank + RANK_COPY
-            at = line.timestamp
-            at = _milliseconds(at) if at else UNKNOWN_TIME
+                rank = RANK_ASIDE if agent and _is_aside(agent) else RANK_SIDECHAIN
+            session = owner = line.sessionId or place.session_hint
+            if line.forkedFrom is not None and line.forkedFrom.sessionId not in {None, "", session}:
+                owner, rank = line.forkedFrom.sessionId, rank + RANK_COPY
+            at = milliseconds(line.timestamp) if line.timestamp else UNKNOWN_TIME
             if owner:
-                if owner != session or known is None:
-                    session = owner
-                    known = self.sessions.get(owner)
-                    if known is None:
-                        known = self.sessions[owner] = [99, UNKNOWN_TIME, None, UNKNOWN_TIME, 0]
-                _see(known, rank, at, line.cwd)
+                self._see(owner, rank, at, line.cwd)
             kind = line.type
-            if kind == "assistant" or (kind is None and line.message and line.message.role == "assistant"):
-                if line.message is not None:
-                    self._answer(line, line.message, place, number, (rank, at, owner, agent, False))
+            if message is not None and (
+                kind == "assistant" or (kind is None and message.role == "assistant")
+            ):
+                seen = (rank, at, owner, agent, False)
+                self._answer(line, message, place, index, number_of, seen)
+                answer, usage = message.id, message.usage
+                previous = None if answer is None or owner != session else line
             elif kind == "progress":
-                self._progress(line, place, number, at, owner)
+                self._progress(line, place, index, number_of, at, owner)
 
     def merge(self, other: UsageScan) -> None:
         """Add what another scan found."""
@@ -111,38 +114,65 @@ class UsageScan:
         for session, theirs in other.sessions.items():
             known = self.sessions.setdefault(session, theirs)
             if known is not theirs:
-                _see(known, theirs[CWD_RANK], theirs[CWD_AT], theirs[CWD])
-                known[SESSION_FIRST] = min(known[SESSION_FIRST], theirs[SESSION_FIRST])
+                _see_line(known, theirs[CWD_RANK], theirs[CWD_AT], theirs[CWD])
                 known[SESSION_LAST] = max(known[SESSION_LAST], theirs[SESSION_LAST])
         for key, sessions in other.copies.items():
             self.copies[key] = sorted({*self.copies.get(key, ()), *sessions})
 
-    def _progress(self, line: Any, place: Place, number: int, at: int, owner: str | None) -> None:
+    def _see(self, session: str, rank: int, at: int, cwd: str | None) -> None:
+        known = self.sessions.get(session)
+        if known is None:
+            known = self.sessions[session] = [99, UNKNOWN_TIME, None, 0]
+        _see_line(known, rank, at, cwd)
+
+    def _progress(
+        self, line: Any, place: Place, index: int, number_of: Callable[[int], int], at: int, owner: str | None
+    ) -> None:
         data = line.data
         inner = data.message if data is not None and data.type == "agent_progress" else None
         if inner is None or inner.type != "assistant" or inner.message is None:
             return
         if inner.timestamp:
-            at = _milliseconds(inner.timestamp)
-        self._answer(inner, inner.message, place, number, (RANK_PROGRESS, at, owner, data.agentId, True))
+            at = milliseconds(inner.timestamp)
+        seen = (RANK_PROGRESS, at, owner, data.agentId, True)
+        self._answer(inner, inner.message, place, index, number_of, seen)
 
     def _answer(
-        self, line: Any, message: Any, place: Place, number: int, seen: tuple[int, int, Any, Any, bool]
+        self,
+        line: Any,
+        message: Any,
+        place: Place,
+        index: int,
+        number_of: Callable[[int], int],
+        seen: tuple[int, int, Any, Any, bool],
     ) -> None:
         rank, at, owner, agent, nested = seen
-        key = message.id or line.requestId or line.uuid or f"{place.source}{number}"
-        aside = _is_aside(agent)
-        request: Request = [
-            rank, at, owner, None if aside else agent, message.model, None, None, None,
-            line.gitBranch, line.attributionSkill, line.attributionMcpServer,
-            at, 0 if at == UNKNOWN_TIME else at, None, None, None, None, None, None, None, line.costUSD,
+        key = message.id or line.requestId or line.uuid or f"{place.source}{number_of(index)}"
+        aside = agent is not None and _is_aside(agent)
+        model, usage, reported = message.model, message.usage, line.costUSD
+        said = (rank, at, owner, None if aside else agent, model)
+        names = (line.gitBranch, line.attributionSkill, line.attributionMcpServer)
+        marks = (
             0 if rank in (RANK_MAIN, RANK_MAIN + RANK_COPY) else 1, 1 if nested else 0, 1 if aside else 0,
-            1 if message.model == _SYNTHETIC_MODEL else 0, 1 if message.stop_reason else 0,
-        ]  # fmt: skip
-        if line.costUSD is not None:
-            request[REPORTED] = _micro_dollars(line.costUSD)
-        if message.usage is not None:
-            _count(request, message.usage)
+            1 if model == _SYNTHETIC_MODEL else 0, 1 if message.stop_reason else 0,
+        )  # fmt: skip
+        claimant = owner if rank < RANK_ASIDE else None
+        cost = None if reported is None else _micro_dollars(reported)
+        if usage is None:
+            request = [*said, None, None, None, *names, claimant, at, *_NO_COUNTS, cost, *marks]
+        else:
+            created, tools = usage.cache_creation, usage.server_tool_use
+            request = [
+                *said, usage.service_tier, usage.speed, usage.inference_geo, *names, claimant, at,
+                usage.input_tokens, usage.output_tokens, usage.cache_creation_input_tokens,
+                None if created is None else created.ephemeral_5m_input_tokens,
+                None if created is None else created.ephemeral_1h_input_tokens,
+                usage.cache_read_input_tokens, None if tools is None else tools.web_search_requests, cost, *marks,
+            ]  # fmt: skip
+            for count in _COUNTS:
+                value = request[count]
+                if value is not None and not 0 <= value <= LARGEST_NUMBER:
+                    request[count] = None
         mine = self.requests.get(key)
         if mine is None:
             self.requests[key] = request
@@ -150,56 +180,44 @@ class UsageScan:
             self._join(key, mine, request)
 
     def _join(self, key: str, mine: Request, other: Request) -> None:
-        if mine[SESSION] != other[SESSION] and mine[SESSION] and other[SESSION]:
-            self.copies[key] = sorted({*self.copies.get(key, ()), mine[SESSION], other[SESSION]})
+        claimant = other[CLAIMANT]
+        if mine[CLAIMANT] != claimant and claimant:
+            if mine[CLAIMANT]:
+                self.copies[key] = sorted({*self.copies.get(key, ()), mine[CLAIMANT], claimant})
+            else:
+                mine[CLAIMANT] = claimant
         if (other[RANK], other[AT]) < (mine[RANK], mine[AT]):
-            first, second = other, mine
+            mine[RANK], mine[AT] = other[RANK], other[AT]
+            for place in _SAID:
+                if other[place] is not None:
+                    mine[place] = other[place]
         else:
-            first, second = mine, other
-        for place in range(SESSION, SERVER + 1):
-            mine[place] = second[place] if first[place] is None else first[place]
-        mine[RANK], mine[AT] = first[RANK], first[AT]
+            for place in _SAID:
+                if mine[place] is None:
+                    mine[place] = other[place]
         for place in _COUNTS:
             count = other[place]
             if count is not None and (mine[place] is None or count > mine[place]):
                 mine[place] = count
-        mine[FIRST_AT] = min(mine[FIRST_AT], other[FIRST_AT])
-        mine[LAST_AT] = max(mine[LAST_AT], other[LAST_AT])
-        for place in (SIDECHAIN, NESTED, REPLAY):
-            mine[place] = min(mine[place], other[place])
+        for place in _LEAST:
+            if other[place] < mine[place]:
+                mine[place] = other[place]
         for place in (SYNTHETIC, ENDED):
-            mine[place] = max(mine[place], other[place])
+            if other[place]:
+                mine[place] = 1
 
 
-def _see(known: Session, rank: int, at: int, cwd: str | None) -> None:
+_SAID = range(SESSION, CLAIMANT)
+_NO_COUNTS = (None,) * 7
+_LEAST = (FIRST_AT, SIDECHAIN, NESTED, REPLAY)
+
+
+def _see_line(known: Session, rank: int, at: int, cwd: str | None) -> None:
     """Note a line of a session: the folder of its earliest most direct line, and its time."""
-    if at != UNKNOWN_TIME:
-        if at > known[SESSION_LAST]:
-            known[SESSION_LAST] = at
-        if at < known[SESSION_FIRST]:
-            known[SESSION_FIRST] = at
-    if cwd and (rank, at) < (known[CWD_RANK], known[CWD_AT]):
+    if known[SESSION_LAST] < at != UNKNOWN_TIME:
+        known[SESSION_LAST] = at
+    if cwd and (rank < known[CWD_RANK] or (rank == known[CWD_RANK] and at < known[CWD_AT])):
         known[CWD_RANK], known[CWD_AT], known[CWD] = rank, at, cwd
-
-
-def _count(request: Request, usage: Usage) -> None:
-    request[INPUT] = _sound(usage.input_tokens)
-    request[OUTPUT] = _sound(usage.output_tokens)
-    request[WRITE] = _sound(usage.cache_creation_input_tokens)
-    request[READ] = _sound(usage.cache_read_input_tokens)
-    created = usage.cache_creation
-    if created is not None:
-        request[WRITE_5M] = _sound(created.ephemeral_5m_input_tokens)
-        request[WRITE_1H] = _sound(created.ephemeral_1h_input_tokens)
-    tools = usage.server_tool_use
-    if tools is not None:
-        request[SEARCHES] = _sound(tools.web_search_requests)
-    request[TIER], request[SPEED] = usage.service_tier or None, usage.speed or None
-    request[REGION] = usage.inference_geo or None
-
-
-def _sound(count: int | None) -> int | None:
-    return count if count is not None and 0 <= count <= LARGEST_NUMBER else None
 
 
 def _micro_dollars(dollars: float) -> int | None:
@@ -207,15 +225,15 @@ def _micro_dollars(dollars: float) -> int | None:
     return round(micros) if 0 <= micros <= LARGEST_NUMBER else None
 
 
-def _is_aside(agent: str | None) -> bool:
-    return agent is not None and agent.startswith("aside_question")
+def _is_aside(agent: str) -> bool:
+    return agent.startswith("aside_question")
 
 
 _midnights: dict[str, int] = {}
 
 
-def _milliseconds(text: str) -> int:
-    """Return a timestamp in epoch milliseconds; those that the client writes today are read without a parser."""
+def milliseconds(text: str) -> int:
+    """Return a timestamp in epoch milliseconds, or `UNKNOWN_TIME`; today's form is read without a parser."""
     if len(text) == 24 and text[23] == "Z" and text[19] == ".":
         midnight = _midnights.get(text[:11])
         if midnight is None:
@@ -299,11 +317,43 @@ _SHAPES: dict[str, Callable[[Any], Any] | type[_Plain]] = {
 }  # fmt: skip
 
 
-def plain_lines(data: bytes) -> Iterable[_Plain | None]:
-    """Yield the lines of some bytes, decoded one by one and mended where need be; ``None`` for one without object."""
-    for line in data.split(b"\n"):
+def plain_lines(lines: Iterable[bytes]) -> Iterable[_Plain | None]:
+    """Yield lines decoded one by one and mended where need be; ``None`` for one without an object."""
+    for line in lines:
         body = _decode(line)
         yield _Plain(body) if isinstance(body, dict) else None
+
+
+def telling_lines(data: bytes) -> list[bytes]:
+    """Return the lines that say something of usage, and one with the session's folder and one with its end.
+
+    Text inside a line has its quotes escaped, so what looks for a quoted word finds structure alone.
+    """
+    found: list[bytes] = []
+    take, find, behind = found.append, data.find, data.rfind
+    at = find(b'"cwd"')
+    if at >= 0:
+        take(data[behind(b"\n", 0, at) + 1 : _line_end(data, at)])
+    at = find(_ANSWER)
+    while at >= 0:
+        end = find(b"\n", at)
+        if end < 0:
+            take(data[behind(b"\n", 0, at) + 1 :])
+            break
+        take(data[behind(b"\n", 0, at) + 1 : end])
+        at = find(_ANSWER, end)
+    at = behind(b'"timestamp"')
+    if at >= 0:
+        take(data[behind(b"\n", 0, at) + 1 : _line_end(data, at)])
+    return found
+
+
+_ANSWER = b'"assistant"'
+
+
+def _line_end(data: bytes, at: int) -> int:
+    end = data.find(b"\n", at)
+    return len(data) if end < 0 else end
 
 
 def _decode(line: bytes) -> Any:

@@ -1,0 +1,291 @@
+"""Answers for usage before the import is done: scans what the index does not hold yet, over all processors.
+
+What the index holds is never scanned. A scan is kept in the usage cache, so that the next one reads only what was
+added meanwhile; when the index has caught up, the cache is emptied. Quick commands import this, so it takes nothing
+but the standard library and SQLite until there is much to read.
+"""
+
+from __future__ import annotations
+
+import marshal
+import os
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+from watchkeeper.events.ownership import owner_of
+from watchkeeper.pipeline.folders import agent_folders
+from watchkeeper.pricing.rates import RateCard
+from watchkeeper.queries.usage_sources import Sums, sums_of
+from watchkeeper.settings import Settings
+from watchkeeper.sources.claude_code import usage_scan as scan
+from watchkeeper.sources.claude_code.discovery import TranscriptFile, find_transcripts
+from watchkeeper.sources.claude_code.usage_scan import Place, UsageScan, plain_lines
+from watchkeeper.store.sqlite.reading import Reader
+from watchkeeper.store.sqlite.usage_cache import UsageCache, packed, unpacked
+
+SMALL_BYTES = 1 << 20
+"""Up to this much is read by the standard library alone: importing a faster decoder would take longer."""
+
+_BLOCK = 64 << 20
+_MOST_PROCESSES = 8
+
+Position = tuple[str, int, int, int]
+"""Path, size, time, bytes read."""
+
+
+class Piece(NamedTuple):
+    """The part of a file that is to be scanned."""
+
+    file: TranscriptFile
+    start: int
+    source: str
+
+
+class _Known(NamedTuple):
+    size: int
+    mtime_ns: int
+    position: int
+    generation: int = 0
+
+
+def refresh(settings: Settings, reader: Reader, rates: RateCard) -> UsageCache | None:
+    """Scan what neither index nor cache holds; return the cache, or ``None`` when the index holds everything.
+
+    Args:
+        settings: The home.
+        reader: The index.
+        rates: Prices for what is found.
+    """
+    path = settings.places.usage_cache
+    columns = "path, size, mtime_ns, position, generation"
+    indexed = {row[0]: _Known(*row[1:]) for row in reader.connection.execute(f"SELECT {columns} FROM files")}
+    cache = UsageCache(path) if path.exists() else None
+    cached = {name: _Known(*row) for name, row in cache.files().items()} if cache is not None else {}
+    pieces = list(_pieces(_transcripts(settings, reader), indexed, cached))
+    if cache is None:
+        if not pieces:
+            return None
+        cache = UsageCache(path)
+    elif not pieces and _overtaken(cached, indexed):
+        if cached:
+            cache.clear()
+        cache.close()
+        return None
+    if cached and cache.rates != rates.digest:
+        everything = UsageScan(dict(cache.requests()))
+        cache.put((), sums_of(everything.requests.values(), rates, 1), (), {}, (), rates.digest, anew=True)
+    if pieces:
+        shares = _scan(pieces, rates)
+        _keep(cache, shares, rates)
+    return cache
+
+
+def _transcripts(settings: Settings, reader: Reader) -> Iterator[TranscriptFile]:
+    for folder in agent_folders(settings, reader.connection):
+        yield from find_transcripts(folder).files
+
+
+def _pieces(
+    files: Iterable[TranscriptFile], indexed: dict[str, _Known], cached: dict[str, _Known]
+) -> Iterator[Piece]:
+    for file in files:
+        known = (indexed.get(file.location), cached.get(file.location))
+        state = (file.size, file.mtime_ns)
+        if not file.size or any(row is not None and row[:2] == state for row in known):
+            continue
+        best = max((row for row in known if row is not None), key=lambda row: row.position, default=None)
+        if best is None or best.position > file.size:
+            yield Piece(file, 0, _source(file, 0 if best is None else best.generation + 1))
+        else:
+            yield Piece(file, best.position, _source(file, best.generation))
+
+
+def _source(file: TranscriptFile, generation: int) -> str:
+    return f"transcript:{file.config_dir}\0{file.relative}:{generation}:"
+
+
+def _overtaken(cached: dict[str, _Known], indexed: dict[str, _Known]) -> bool:
+    """Tell whether the index holds every file at least as far as the cache does."""
+    return all(path in indexed and indexed[path].position >= row.position for path, row in cached.items())
+
+
+class _Share(NamedTuple):
+    """What one process found in its pieces, with the requests' facts packed and their sums taken."""
+
+    packed: dict[str, bytes]
+    sums: list[Sums]
+    sessions: dict[str, list[Any]]
+    copies: dict[str, list[str]]
+    positions: list[Position]
+
+
+def _scan(pieces: Sequence[Piece], rates: RateCard) -> list[_Share]:
+    total = sum(piece.file.size - piece.start for piece in pieces)
+    if total <= SMALL_BYTES:
+        return [_scan_share(pieces, rates, bulk=False)]
+    import gc
+
+    gc.disable()  # Nothing made here is cyclic, and there is much of it.
+    processes = min(_processors(), _MOST_PROCESSES, 1 + total // (16 << 20))
+    if processes < 2 or not hasattr(os, "fork"):
+        return [_scan_share(pieces, rates, bulk=True)]
+    return list(_scan_together(pieces, rates, processes))
+
+
+def _processors() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _scan_share(pieces: Iterable[Piece], rates: RateCard, *, bulk: bool) -> _Share:
+    found, positions = UsageScan(), list[Position]()
+    for piece in pieces:
+        try:
+            positions.append(_scan_piece(piece, found, bulk=bulk))
+        except OSError:
+            # Gone or not readable meanwhile: the import says so with the reason.
+            continue
+    facts = {key: packed(request) for key, request in sorted(found.requests.items())}
+    return _Share(facts, sums_of(found.requests.values(), rates, 1), found.sessions, found.copies, positions)
+
+
+def _scan_piece(piece: Piece, found: UsageScan, *, bulk: bool) -> Position:
+    file, offset = piece.file, piece.start
+    place = Place(piece.source, file.session_hint, file.agent_hint)
+    with open(file.location, "rb", buffering=0) as stream:  # noqa: PTH123 - thousands of files
+        stream.seek(offset)
+        kept = b""
+        while block := stream.read(_BLOCK):
+            data = kept + block if kept else block
+            end = data.rfind(b"\n") + 1
+            kept = data[end:]
+            if end:
+                _take(
+                    found, data if end == len(data) else data[:end], place, (file.location, offset), bulk=bulk
+                )
+                offset += end
+    if kept.rstrip(b"\0 \t\r").endswith(b"}"):
+        # A last line without its end counts as far as it can be read, and is read again when it has grown.
+        _take(found, kept, place, (file.location, offset), bulk=False)
+    return (file.location, file.size, file.mtime_ns, offset)
+
+
+def _take(found: UsageScan, data: bytes, place: Place, start: tuple[str, int], *, bulk: bool) -> None:
+    lines = scan.telling_lines(data)
+    if not lines:
+        return
+
+    def number_of(index: int) -> int:
+        return _line_number(start, data, lines[index])
+
+    if bulk:
+        from watchkeeper.sources.claude_code.usage_lines import decode_telling
+
+        found.take(decode_telling(lines), place, number_of)
+    else:
+        found.take(plain_lines(lines), place, number_of)
+
+
+def _line_number(start: tuple[str, int], data: bytes, line: bytes) -> int:
+    """Count the lines up to one of some bytes that begin at an offset of a file."""
+    path, offset = start
+    with open(path, "rb") as stream:  # noqa: PTH123
+        before = stream.read(offset).count(b"\n")
+    return 1 + before + data.count(b"\n", 0, data.find(line))
+
+
+def _scan_together(pieces: Sequence[Piece], rates: RateCard, processes: int) -> Iterator[_Share]:
+    """Scan in this process and in forked ones; a share that fails is scanned here."""
+    # What every process needs is imported before they part.
+    from watchkeeper.sources.claude_code import transcript_view, usage_lines  # noqa: F401
+
+    shares = _shares(pieces, processes)
+    children = [_start(share, rates) for share in shares[1:]]
+    yield _scan_share(shares[0], rates, bulk=True)
+    for (child, descriptor), share in zip(children, shares[1:], strict=True):
+        with os.fdopen(descriptor, "rb") as stream:
+            data = stream.read()
+        _, status = os.waitpid(child, 0)
+        if status:
+            yield _scan_share(share, rates, bulk=True)
+        else:
+            yield _Share(*marshal.loads(data))  # noqa: S302 - from our own child
+
+
+def _shares(pieces: Sequence[Piece], count: int) -> list[list[Piece]]:
+    """Split by size, the largest first, each to whom has the least so far."""
+    shares: list[list[Piece]] = [[] for _ in range(count)]
+    sizes = [0] * count
+    for piece in sorted(pieces, key=lambda piece: piece.start - piece.file.size):
+        least = sizes.index(min(sizes))
+        shares[least].append(piece)
+        sizes[least] += piece.file.size - piece.start
+    return shares
+
+
+def _start(share: list[Piece], rates: RateCard) -> tuple[int, int]:
+    receiving, sending = os.pipe()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    child = os.fork()
+    if child:
+        os.close(sending)
+        return child, receiving
+    status = 1
+    try:
+        os.close(receiving)
+        with os.fdopen(sending, "wb") as stream:
+            stream.write(marshal.dumps(tuple(_scan_share(share, rates, bulk=True))))
+        status = 0
+    finally:
+        # Whatever happened: this process must not go on as if it were the command.
+        os._exit(status)
+
+
+def _keep(cache: UsageCache, shares: Sequence[_Share], rates: RateCard) -> None:
+    """Store what was found, after joining what several shares, or the cache, know of the same request."""
+    packed_requests: dict[str, bytes] = {}
+    twice: set[str] = set()
+    copies = cache.copies()
+    sessions = UsageScan()
+    for share in shares:
+        twice |= packed_requests.keys() & share.packed.keys()
+        packed_requests |= share.packed
+        copies |= share.copies
+        sessions.merge(UsageScan({}, share.sessions))
+    before: dict[str, list[Any]] = {}
+    if not cache.empty:
+        before = dict(cache.requests({*packed_requests, *copies}))
+        names = {*sessions.sessions, *(name for claimants in copies.values() for name in claimants)}
+        sessions.merge(UsageScan({}, cache.sessions(names)))
+    changed = twice | before.keys() | copies.keys()
+    sums = [row for share in shares for row in share.sums]
+    for share in shares:
+        sums += sums_of(_facts(share, changed).values(), rates, -1)
+    sums += sums_of(before.values(), rates, -1)
+    joined = UsageScan(before, copies=copies)
+    for share in shares:
+        joined.merge(UsageScan(_facts(share, changed)))
+    for key, claimants in joined.copies.items():
+        ends = {name: _end(sessions.sessions.get(name)) for name in claimants}
+        joined.requests[key][scan.SESSION] = owner_of(claimants, ends)
+    sums += sums_of(joined.requests.values(), rates, 1)
+    packed_requests |= {key: packed(request) for key, request in joined.requests.items()}
+    positions = [position for share in shares for position in share.positions]
+    cache.put(
+        sorted(packed_requests.items()),
+        sums,
+        sessions.sessions.items(),
+        joined.copies,
+        positions,
+        rates.digest,
+    )
+
+
+def _facts(share: _Share, keys: set[str]) -> dict[str, list[Any]]:
+    """Return the facts of those of the requests that a share holds."""
+    return {key: unpacked(share.packed[key]) for key in keys & share.packed.keys()}
+
+
+def _end(session: list[Any] | None) -> int | None:
+    return None if session is None or not session[scan.SESSION_LAST] else int(session[scan.SESSION_LAST])

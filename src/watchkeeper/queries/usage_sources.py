@@ -1,0 +1,192 @@
+"""Puts the requests of the index and those of the usage cache together, each counted once, at the prices asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from functools import partial
+from typing import Any
+
+from watchkeeper.events.usage import quarter_of, split_cache_writes
+from watchkeeper.pricing.rates import RateCard
+from watchkeeper.queries.usage import Filter, Part, Requests
+from watchkeeper.sources.claude_code import usage_scan as scan
+from watchkeeper.store.sqlite.costs import PRICED_BY, RATES, price_of
+from watchkeeper.store.sqlite.reading import Reader
+from watchkeeper.store.sqlite.usage_cache import COUNTS, DIMENSIONS, UsageCache
+
+Sums = list[Any]
+"""A row of the cache's sums: dimensions, then counts."""
+
+_GROWING = {
+    "input_tokens": scan.INPUT, "output_tokens": scan.OUTPUT, "cache_write_tokens": scan.WRITE,
+    "cache_write_5m_tokens": scan.WRITE_5M, "cache_write_1h_tokens": scan.WRITE_1H, "cache_read_tokens": scan.READ,
+    "web_searches": scan.SEARCHES, "reported_micros": scan.REPORTED,
+}  # fmt: skip
+_SAID = {
+    "session_id": scan.SESSION, "agent_id": scan.AGENT, "model": scan.MODEL, "service_tier": scan.TIER,
+    "speed": scan.SPEED, "region": scan.REGION, "branch": scan.BRANCH, "skill": scan.SKILL,
+    "mcp_server": scan.SERVER, "sidechain": scan.SIDECHAIN, "nested": scan.NESTED,
+}  # fmt: skip
+
+
+def requests_of(
+    reader: Reader, rates: RateCard, cache: UsageCache | None, by: Iterable[str], where: Filter
+) -> Requests:
+    """Return all requests for a question of `queries.usage`.
+
+    Args:
+        reader: The index; temporary tables are made in its connection.
+        rates: The prices to count by. Where the index was written with others, its costs are computed anew.
+        cache: What the index does not hold yet.
+        by: The keys that will be asked for.
+        where: The filter that will be asked for.
+    """
+    index = _index_part(reader, rates)
+    if cache is None:
+        return Requests(reader, (index,))
+    _attach(reader, cache)
+    if "block" in by or not _whole_quarters(where) or any(reader.rows("SELECT 1 FROM requests LIMIT 1")):
+        _detail(reader, cache, rates)
+        others = "request_key NOT IN (SELECT request_key FROM temp.scanned)"
+        parts = (index._replace(condition=others), Part("temp.scanned", units=COUNTS))
+        return Requests(reader, parts, cached=True)
+    return Requests(reader, (Part("usage_cache.sums", units=COUNTS),), cached=True)
+
+
+def _index_part(reader: Reader, rates: RateCard) -> Part:
+    if reader.value("SELECT value FROM meta WHERE name = ?", (RATES,)) == rates.digest:
+        return Part.of_requests("cost_micros", "cost_basis")
+
+    price = partial(price_of, rates)
+    reader.connection.create_scalar_function("price", price, len(PRICED_BY), deterministic=True)
+    cost = f"coalesce(reported_micros, price({', '.join(PRICED_BY)}))"
+    basis = (
+        f"CASE WHEN reported_micros IS NOT NULL THEN 'reported' WHEN {cost} IS NOT NULL THEN 'computed' END"
+    )
+    return Part.of_requests(cost, basis)
+
+
+def _attach(reader: Reader, cache: UsageCache) -> None:
+    if _is_attached(reader):
+        return
+    reader.connection.execute("ATTACH ? AS usage_cache", (cache.name,))
+    if cache.name == ":memory:":
+        with reader.connection.backup("usage_cache", cache.connection, "main") as backup:
+            backup.step()
+
+
+def _is_attached(reader: Reader) -> bool:
+    """Tell whether the usage cache is at hand in the index's connection."""
+    return any(row[1] == "usage_cache" for row in reader.connection.execute("PRAGMA database_list"))
+
+
+def _whole_quarters(where: Filter) -> bool:
+    return all(moment is None or quarter_of(moment) == moment for moment in (where.since_ms, where.until_ms))
+
+
+def _detail(reader: Reader, cache: UsageCache, rates: RateCard) -> None:
+    """Fill ``temp.scanned`` with every request of the cache that the index does not hold at least as well."""
+    connection = reader.connection
+    connection.pragma("query_only", 0)
+    connection.execute("DROP TABLE IF EXISTS temp.scanned")
+    connection.execute(f"CREATE TEMP TABLE scanned ({', '.join(_DETAILS)}, counted DEFAULT 1)")
+    connection.execute("CREATE INDEX temp.scanned_by_key ON scanned (request_key)")
+    marks = ", ".join("?" for _ in _DETAILS)
+    names = ", ".join(_DETAILS)
+    connection.executemany(f"INSERT INTO scanned ({names}) VALUES ({marks})", _details(reader, cache, rates))
+
+
+_DETAILS = ("request_key", *DIMENSIONS, "at", *COUNTS)
+
+
+def _details(reader: Reader, cache: UsageCache, rates: RateCard) -> Iterator[tuple[Any, ...]]:
+    known = f"SELECT at, counted, partial, {', '.join((*_GROWING, *_SAID))} FROM main.requests WHERE request_key = ?"
+    for key, facts in cache.requests():
+        row = reader.row(known, (key,))
+        if row is not None and not _complete(row, facts):
+            continue
+        counts = counts_of(facts, rates)
+        if counts is not None:
+            yield (key, *dimensions_of(facts), moment(facts), *counts)
+
+
+def _complete(row: dict[str, Any], facts: list[Any]) -> bool:
+    """Add to a request's facts what the index knows; tell whether the facts knew of more."""
+    more = any((facts[place] or 0) > (row[name] or 0) for name, place in _GROWING.items())
+    more = more or bool(row["partial"] and facts[scan.ENDED])
+    if more:
+        for name, place in _GROWING.items():
+            if row[name] is not None:
+                facts[place] = max(row[name], facts[place] or 0)
+        for name, place in _SAID.items():
+            if row[name] is not None:
+                facts[place] = row[name]
+        if row["at"] is not None:
+            facts[scan.FIRST_AT] = min(row["at"], facts[scan.FIRST_AT])
+        facts[scan.ENDED] = 1 if facts[scan.ENDED] or not row["partial"] else 0
+        facts[scan.REPLAY] = facts[scan.REPLAY] if not row["counted"] else 0
+    return more
+
+
+def sums_of(requests: Iterable[list[Any]], rates: RateCard, sign: int) -> list[Sums]:
+    """Return the sums of some requests as rows of the cache; negative ones take away."""
+    found: dict[tuple[Any, ...], Sums] = {}
+    for facts in requests:
+        counts = counts_of(facts, rates)
+        if counts is None:
+            continue
+        key = dimensions_of(facts)
+        sums = found.get(key)
+        if sums is None:
+            found[key] = list(counts) if sign > 0 else [-count for count in counts]
+        else:
+            for place, count in enumerate(counts):
+                if count:
+                    sums[place] += sign * count
+    return [[*key, *sums] for key, sums in found.items()]
+
+
+def dimensions_of(facts: list[Any]) -> tuple[Any, ...]:
+    """Return a scanned request's value of each of the cache's dimensions."""
+    agent = facts[scan.AGENT] or ("sidechain" if facts[scan.SIDECHAIN] else None)
+    quarter = quarter_of(moment(facts))
+    names = (facts[scan.BRANCH], facts[scan.SKILL], facts[scan.SERVER])
+    return (quarter, facts[scan.SESSION], facts[scan.MODEL], agent, *names)
+
+
+def moment(facts: list[Any]) -> int | None:
+    """Return when a scanned request was made, in epoch milliseconds."""
+    at = facts[scan.FIRST_AT]
+    return None if at == scan.UNKNOWN_TIME else int(at)
+
+
+def counts_of(facts: list[Any], rates: RateCard) -> tuple[int, ...] | None:
+    """Return what a scanned request adds to each of the cache's counts, or ``None`` for one that is none."""
+    if facts[scan.SYNTHETIC] or facts[scan.REPLAY]:
+        return None
+    written, five, hour = facts[scan.WRITE], facts[scan.WRITE_5M], facts[scan.WRITE_1H]
+    five, hour = split_cache_writes(written, five, hour)
+    fresh, output, read = facts[scan.INPUT], facts[scan.OUTPUT], facts[scan.READ]
+    searches, reported = facts[scan.SEARCHES], facts[scan.REPORTED]
+    cost = reported
+    if reported is None:
+        cost = rates.cost(
+            model=facts[scan.MODEL],
+            at_ms=moment(facts),
+            input_tokens=fresh,
+            output_tokens=output,
+            cache_write_tokens=written,
+            cache_write_5m_tokens=five,
+            cache_write_1h_tokens=hour,
+            cache_read_tokens=read,
+            web_searches=searches,
+            service_tier=facts[scan.TIER],
+            speed=facts[scan.SPEED],
+            region=facts[scan.REGION],
+        )
+    computed = 1 if reported is None and cost is not None else 0
+    return (
+        1, fresh or 0, output or 0, five or 0, hour or 0, read or 0, searches or 0, cost or 0,
+        0 if reported is None else 1, computed, 1 if cost is None else 0,
+        0 if facts[scan.ENDED] else 1, facts[scan.NESTED],
+    )  # fmt: skip
