@@ -184,8 +184,9 @@ class Store:
         self.connection.executemany(_PUT_STATE, states)
         for (entity, key), owner in self._contested.settle(claimed, settled, ended):
             state = self._state(entity, key)
-            rows.project(entity, key, owned_by(state, owner))
-            _note(changes, entity, key, state)
+            if contested_by(state):
+                rows.project(entity, key, owned_by(state, owner))
+                _note(changes, entity, key, state)
         self._write(rows)
         return changes
 
