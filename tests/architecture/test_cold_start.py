@@ -35,6 +35,10 @@ QUICK = (
     ["config", "--json"],
     ["sessions"],
     ["sessions", "--json", "--since", "7d", "--", "word"],
+    ["statusline"],
+    ["statusline", "--json"],
+    ["budget", "check", "--quiet"],
+    ["prices"],
 )
 
 
@@ -55,7 +59,9 @@ def imported(home: Path, *words: str) -> set[str]:
         "raise SystemExit(status)\n"
     )
     command = [sys.executable, "-P", "-c", program, *words]
-    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     (line,) = [line for line in done.stderr.splitlines() if line.startswith("modules ")]
     return set(line.split()[1:])

@@ -291,7 +291,7 @@ def test_flags_that_do_not_fit_are_refused(machine: Machine) -> None:
 def test_a_wrapped_status_line_prints_what_the_users_own_prints(
     machine: Machine, original: str | None
 ) -> None:
-    """And the recorder gets the same input; what it does never shows."""
+    """Ours where there is none; and the recorder gets the same input, what it does never shows."""
     before = (
         {} if original is None else {"statusLine": {"type": "command", "command": original, "padding": 0}}
     )
@@ -300,13 +300,15 @@ def test_a_wrapped_status_line_prints_what_the_users_own_prints(
     line = machine.settings()["statusLine"]
     assert line == {"padding": 0} | line if original else line
     status = b'{"session_id":"s","cost":{"total_cost_usd":0.1},"text":"a\\\\n%s \\"q\\""}\n'
-    wrapped = subprocess.run(["/bin/sh", "-c", line["command"]], input=status, capture_output=True)
-    own = subprocess.run(["/bin/sh", "-c", original or "true"], input=status, capture_output=True)
+    plain = {**os.environ, "NO_COLOR": "1"}
+    ours = original or "echo 'wk · session $0.10 reported'"
+    wrapped = subprocess.run(["/bin/sh", "-c", line["command"]], input=status, env=plain, capture_output=True)
+    own = subprocess.run(["/bin/sh", "-c", ours], input=status, capture_output=True)
     assert (wrapped.stdout, wrapped.stderr, wrapped.returncode) == (own.stdout, own.stderr, own.returncode)
     seen = json.loads((machine.home / "seen").read_bytes())
     assert seen == {"hook_event_name": "StatusLine", "status": json.loads(status)}
     Places(machine.home).hook.unlink()
-    alone = subprocess.run(["/bin/sh", "-c", line["command"]], input=status, capture_output=True)
+    alone = subprocess.run(["/bin/sh", "-c", line["command"]], input=status, env=plain, capture_output=True)
     assert (alone.stdout, alone.stderr) == (own.stdout, b"")
     machine.uninstall()
     assert json.loads(machine.file.read_text()) == before

@@ -1,14 +1,16 @@
 """The status line as a witness: its input alone carries rate limits and the session's cost.
 
 A user has one status line. Ours is a script that hands the input to the recorder and then runs the user's
-own command with the same input. That command is the script's only argument, so the settings alone are enough
-to restore it.
+own command with the same input, or ``wk statusline`` where there is none. That command is the script's only
+argument, so the settings alone are enough to restore it. Beside a user's own command, ``wk statusline --record``
+keeps the rate limits, in the background and once a minute at most.
 """
 
 from __future__ import annotations
 
 import json
 import shlex
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +23,20 @@ SCRIPT_NAME = "watchkeeper-statusline"
 _SCRIPT = """\
 #!/bin/sh
 # Written by `wk install --statusline`: hands the agent's status to the recorder, then runs the user's own
-# status line, given as $1, with the same input. The recorder's answer or absence never shows.
+# status line, given as $1, with the same input; without one, ours. What fails of ours never shows.
 input=$(cat; printf x)
 input=${{input%x}}
+wk_statusline() {{
+    printf '%s' "$input" | {python} -m watchkeeper.cli --home {home} statusline "$@" 2>/dev/null
+}}
 printf '{{"hook_event_name":"StatusLine","status":%s}}' "$input" | {hook} --home {home} >/dev/null 2>&1
 if [ "$#" -gt 0 ]; then
+    if [ -d {run} ] && [ -z "$(find {run}/statusline -mmin -1 2>/dev/null)" ]; then
+        touch {run}/statusline 2>/dev/null && wk_statusline --record >/dev/null 2>&1 &
+    fi
     printf '%s' "$input" | /bin/sh -c "$1"
+else
+    wk_statusline
 fi
 """
 
@@ -38,7 +48,22 @@ def script_path(home: Path) -> Path:
 
 def script_text(home: Path) -> str:
     """Return the script for a Watchkeeper home."""
-    return _SCRIPT.format(hook=shlex.quote(str(Places(home).hook)), home=shlex.quote(str(home)))
+    places = Places(home)
+    return _SCRIPT.format(
+        hook=shlex.quote(str(places.hook)),
+        home=shlex.quote(str(home)),
+        run=shlex.quote(str(places.run)),
+        python=_python(),
+    )
+
+
+def _python() -> str:
+    """Return the command that starts this interpreter with this package, whatever the session's environment says."""
+    package = Path(__file__).resolve().parents[4]
+    python = shlex.quote(sys.executable)
+    if package.name in ("site-packages", "dist-packages"):
+        return f"{python} -I"
+    return f"PYTHONPATH={shlex.quote(str(package))} {python} -P -s"
 
 
 def wrapped_command(home: Path, original: str | None) -> str:
