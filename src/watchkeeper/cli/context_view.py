@@ -90,12 +90,10 @@ def _size(answer: dict[str, Any], context: Context) -> list[str]:
     shown = main or answer["requests"]
     window = answer["window_tokens"]
     peak = answer["peak_tokens"]
-    lines = [
-        f"{counted(len(answer['requests']), 'request')}, {local_time(shown[0]['at'])} to {local_time(shown[-1]['at'])};"
-        f" at most {peak:,} tokens, {100 * peak / window:.0f} % of a window of {window:,} ({answer['window_basis']})",
-        "",
-        _curve([point["tokens"] for point in shown], window),
-    ]
+    when = f"{local_time(shown[0]['at'])} to {local_time(shown[-1]['at'])}"
+    most = f"at most {peak:,} tokens, {100 * peak / window:.0f} % of a window of {window:,} ({answer['window_basis']})"
+    lines = [f"{counted(len(answer['requests']), 'request')}, {when}; {most}", ""]
+    lines.append(_curve([point["tokens"] for point in shown], window))
     for row in answer["compactions"]:
         before, after = (_tokens(row[name]) for name in ("pre_tokens", "post_tokens"))
         trigger = f" ({one_line(row['trigger'])})" if row["trigger"] else ""
@@ -122,9 +120,8 @@ def _curve(sizes: list[int], window: int) -> str:
 def _costs(answer: dict[str, Any]) -> list[str]:
     if answer["cost_usd"] is None:
         return ["No price is known for its requests."]
-    lines = [
-        f"Input cost $ {answer['input_cost_usd']}, output $ {answer['output_cost_usd']}, together $ {answer['cost_usd']}"
-    ]
+    parts = f"Input cost $ {answer['input_cost_usd']}, output $ {answer['output_cost_usd']}"
+    lines = [f"{parts}, together $ {answer['cost_usd']}"]
     if answer["unpriced_requests"]:
         lines.append(f"{counted(answer['unpriced_requests'], 'request')} without a known price not counted")
     return lines
@@ -152,9 +149,10 @@ def _items(answer: dict[str, Any], context: Context) -> list[str]:
             f"≈{row['cost_usd']}",
         ]
         for row in answer["items"]
+        if row["kind"] != "not on record"
     ]
     lines = table(context, columns, rows)
-    rest = answer["items_total"] - len(rows)
+    rest = answer["items_total"] - len(answer["items"])
     if rest > 0:
         lines.append(context.style(f"… {rest:,} more: wk context -n {answer['items_total']}", "dim"))
     return lines

@@ -32,6 +32,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "export": ("export", "write a conversation down as Markdown, HTML or JSON"),
     "verify": ("verify", "check that the record is whole and unchanged"),
     "keys": ("keys", "list the keys that sign the record, or sign with a new one"),
+    "forget": ("forget", "erase a secret, a session or a person for good"),
     "rebuild": ("rebuild", "make the database anew from ledger and archive"),
     "statusline": ("statusline", "print one line for the agent's status line"),
     "budget": ("budget", "set budgets, and see what is spent and left"),
@@ -43,6 +44,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "quality": ("quality", "name what a better configuration would spare"),
     "cost": ("cost", "show what a session's cost went to, or which prompts cost most"),
     "context": ("context_view", "show what filled a session's context, and what carrying it cost"),
+    "review": ("review", "the week in review"),
     "url": ("url", "print a one-time sign-in address of the dashboard"),
 }
 """Command name -> module below `watchkeeper.cli`, and its one-line help."""

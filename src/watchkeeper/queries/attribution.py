@@ -290,7 +290,7 @@ def top_prompts(reader: Reader, stretch: Stretch, *, limit: int = 20) -> dict[st
     A prompt counts with all its requests that fall into the stretch; sums by project add up to the total.
     """
     requests: dict[str | None, list[Row]] = defaultdict(list)
-    for row in reader.rows(f"{_REQUESTS} WHERE {stretch.where('at')} AND {COUNTED}", stretch.bindings):
+    for row in reader.rows(f"{_REQUESTS} WHERE {stretch.of_requests()} AND {COUNTED}", stretch.bindings):
         requests[row["session_id"]].append(row)
     prompts: dict[str, list[Row]] = defaultdict(list)
     for row in reader.rows("SELECT prompt_key, session_id, at, substr(text, 1, 200) AS text FROM prompts"):

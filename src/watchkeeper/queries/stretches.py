@@ -54,6 +54,15 @@ class Stretch:
         parts.append(f"{session} NOT IN (SELECT session_id FROM sessions WHERE synthetic = 1)")
         return " AND ".join(parts)
 
+    def of_requests(self) -> str:
+        """Return the condition for table ``requests``, in the form that its index by quarter-hour answers."""
+        quarters = []
+        if self.since is not None:
+            quarters.append("quarter >= :since - 900000 AND ")
+        if self.until is not None:
+            quarters.append("quarter < :until AND ")
+        return "".join(quarters) + self.where("at")
+
     @property
     def bindings(self) -> dict[str, Any]:
         """The values of the condition that `where` returns."""
