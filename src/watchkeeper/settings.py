@@ -140,6 +140,12 @@ SETTINGS: tuple[Setting, ...] = (
         "Dollars per 1,000 output tokens of every model (0: by the table).",
         float,
     ),
+    Setting(
+        "activity.log_dir",
+        "CLAUDE_LOG_DIR",
+        "",
+        "Folder for the daily files of `wk activity --to`.",
+    ),
 )
 
 

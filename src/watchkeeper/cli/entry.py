@@ -45,6 +45,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "cost": ("cost", "show what a session's cost went to, or which prompts cost most"),
     "context": ("context_view", "show what filled a session's context, and what carrying it cost"),
     "review": ("review", "the week in review"),
+    "activity": ("activity", "log of what the agents did, one line per tool call"),
     "url": ("url", "print a one-time sign-in address of the dashboard"),
 }
 """Command name -> module below `watchkeeper.cli`, and its one-line help."""
