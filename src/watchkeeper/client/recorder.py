@@ -98,6 +98,17 @@ class RecorderClient:
         """
         return _part(self._ask({"op": "rotate-key"}, self.timeout), "key")
 
+    def forget(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Let something be erased for good; return the report.
+
+        Args:
+            request: ``what``, ``why``, and ``secret`` (base64) or ``sessions``.
+
+        Raises:
+            DaemonError: Nobody answers, or the recorder refused.
+        """
+        return _part(self._ask({"op": "forget", "request": request}, LONG_WORK), "report")
+
     def subscribe(self) -> Iterator[dict[str, Any]]:
         """Yield what the recorder tells, as it happens; ends when the recorder does.
 

@@ -38,6 +38,9 @@ class Recorder(Protocol):
     async def rotate_key(self) -> dict[str, Any]:
         """Sign with a new key."""
 
+    async def forget(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Erase something for good."""
+
     def status(self) -> dict[str, Any]:
         """Return the recorder's own state."""
 
@@ -90,6 +93,7 @@ class ControlSocket:
             "import": self._import,
             "demo": self._demo,
             "rotate-key": self._rotate_key,
+            "forget": self._forget,
         }
 
     async def open(self) -> None:
@@ -184,6 +188,12 @@ class ControlSocket:
 
     async def _demo(self, _request: dict[str, Any]) -> dict[str, Any]:
         return await self._recorder.demo()
+
+    async def _forget(self, request: dict[str, Any]) -> dict[str, Any]:
+        wanted = request.get("request")
+        if not isinstance(wanted, dict):
+            raise UsageError("request must be an object", place="request")
+        return await self._recorder.forget(wanted)
 
     async def _rotate_key(self, _request: dict[str, Any]) -> dict[str, Any]:
         return await self._recorder.rotate_key()

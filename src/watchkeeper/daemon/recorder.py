@@ -22,6 +22,7 @@ from typing import Any
 from watchkeeper import __version__
 from watchkeeper.daemon.control_socket import ControlSocket, Subscribers
 from watchkeeper.daemon.registration_watch import RegistrationWatch
+from watchkeeper.daemon.rewriting import Rewriting
 from watchkeeper.daemon.sockets import listen_unix
 from watchkeeper.daemon.watching import FolderWatches
 from watchkeeper.errors import WatchkeeperError
@@ -70,6 +71,7 @@ class Recorder:
         self.intake = TranscriptIntake(self.recording)
         self.subscribers = Subscribers()
         self.registration = RegistrationWatch(settings, self.recording)
+        self.rewriting = Rewriting(self.recording, self._before_rewriting)
         self.wake = asyncio.Event()
         self.stopping = False
         self.synced_until = 0.0
@@ -96,6 +98,9 @@ class Recorder:
         while not self.stopping:
             try:
                 busy = self.step()
+                if not busy:
+                    self.synced_until = time.monotonic()
+                    busy = self.rewriting.step()
                 self._failure = None
             except DamagedIndexError:
                 # The next process finds none, and makes it anew.
@@ -108,7 +113,6 @@ class Recorder:
             if busy:
                 await asyncio.sleep(0)
             else:
-                self.synced_until = time.monotonic()
                 await self._pause(SWEEP_SECONDS)
         self.drain()
         self._note(envelopes.STOP, process_facts())
@@ -306,6 +310,21 @@ class Recorder:
         self.intake.reload()
         return {"report": intake.report.to_json()}
 
+    def _before_rewriting(self) -> None:
+        """Take in and remove what is spooled, and read positions anew: what is forgotten must not be read again."""
+        for _ in range(2):
+            while self._take_frames():
+                pass
+            if self._follower is not None:
+                self._tidy_spool(self._follower)
+        self.intake.reload()
+
+    async def forget(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Erase something for good, and return the report."""
+        report = await self.rewriting.forget(request)
+        self.subscribers.send({"event": "status"})
+        return {"report": report}
+
     async def rotate_key(self) -> dict[str, Any]:
         """Sign with a new key from here on."""
         return {"key": self.recording.ledger.rotate_key().to_json()}
@@ -331,6 +350,7 @@ class Recorder:
             },
             "hooks_installed": self.registration.installed,
             "held_up": self._failure,
+            "rewriting": self.rewriting.status(),
         }
 
 

@@ -339,7 +339,7 @@ class Forgetting:
         write_file(self._places.keys / JOURNAL, msgspec.json.encode(self.job))
 
 
-def survey(places: Places, job: Job, purge: Purge) -> dict[str, Any]:
+def survey(places: Places, what: str, sessions: int, purge: Purge) -> dict[str, Any]:
     """Return what a job would do, without doing it: the report of ``--dry-run``. Needs no lock."""
     counts: dict[str, int] = {}
     archive = ArchiveReader(places.archive)
@@ -374,8 +374,8 @@ def survey(places: Places, job: Job, purge: Purge) -> dict[str, Any]:
                 count("unreadable")
     names = ("entries_erased", "entries_rewritten", "frames", "lines", "replaced", "unreadable")
     return {
-        "what": job.what,
-        "sessions": len(job.hidden),
+        "what": what,
+        "sessions": sessions,
         **{name: counts.get(name, 0) for name in names},
         "dry_run": True,
     }

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from watchkeeper.pipeline.folders import agent_folders
+from watchkeeper.pipeline.tombstones import Tombstones
 from watchkeeper.settings import Settings
 from watchkeeper.sources.claude_code.discovery import find_transcripts
 from watchkeeper.store.sqlite.reading import Reader, open_reader
@@ -37,9 +38,12 @@ def how_far(settings: Settings) -> dict[str, int]:
     with open_reader(settings.places) as reader:
         known = {row["path"]: row["position"] for row in reader.rows("SELECT path, position FROM files")}
         folders = list(agent_folders(settings, reader.connection))
+        tombstones = Tombstones.of(settings.places, reader.connection)
     answer = {"files_done": 0, "files_total": 0, "bytes_done": 0, "bytes_total": 0}
     for folder in folders:
         for item in find_transcripts(folder).files:
+            if tombstones.hides(item.relative):
+                continue
             done = min(known.get(item.location, 0), item.size)
             answer["files_done"] += done >= item.size
             answer["files_total"] += 1
@@ -65,8 +69,11 @@ def _transcripts_are_ahead(reader: Reader, settings: Settings) -> bool:
         row["path"]: (row["size"], row["mtime_ns"])
         for row in reader.rows("SELECT path, size, mtime_ns FROM files")
     }
+    tombstones = Tombstones.of(settings.places, reader.connection)
     return any(
-        item.size and known.get(item.location) != (item.size, item.mtime_ns)
+        item.size
+        and known.get(item.location) != (item.size, item.mtime_ns)
+        and not tombstones.hides(item.relative)
         for config_dir in agent_folders(settings, reader.connection)
         for item in find_transcripts(config_dir).files
     )

@@ -6,17 +6,18 @@ The recorder does them when nothing else is to do, a small step at a time; comma
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from typing import Any, Literal
 
 import msgspec
 
 from watchkeeper.ledger.files import write_file
 from watchkeeper.pipeline.catch_up import empty_spool
-from watchkeeper.pipeline.forgetting import Forgetting, Job, read_job
+from watchkeeper.pipeline.forgetting import Forgetting, Job, read_job, survey
 from watchkeeper.pipeline.learning import SHORTEST
 from watchkeeper.pipeline.purging import Purge, RulesPurge, SessionsPurge, ValuesPurge
 from watchkeeper.pipeline.recording import Recording
+from watchkeeper.redaction.engine import Redactor
 from watchkeeper.settings import Places, Settings
 
 VERSION = "redaction.json"
@@ -96,6 +97,18 @@ def forget(settings: Settings, request: Request, progress: Progress | None = Non
         return finish(job, progress)
 
 
+def survey_request(settings: Settings, request: Request) -> dict[str, Any]:
+    """Return what a request would do, without doing it; needs no lock."""
+    places = settings.places
+    if request.what == "rules":
+        purge: Purge = RulesPurge(Redactor())
+    elif request.what == "secret":
+        purge = ValuesPurge([request.secret])
+    else:
+        purge = SessionsPurge(request.sessions)
+    return survey(places, request.what, len(request.sessions), purge)
+
+
 def finish_interrupted(recording: Recording, progress: Progress | None = None) -> None:
     """Finish the job that a crash interrupted, if there is one."""
     if read_job(recording.settings.places) is not None:
@@ -104,7 +117,7 @@ def finish_interrupted(recording: Recording, progress: Progress | None = None) -
         finish(job, progress)
 
 
-def steps_of(forgetting: Forgetting) -> Iterator[tuple[str, int, int]]:
+def steps_of(forgetting: Forgetting) -> Generator[tuple[str, int, int], None, None]:
     """Do a job step by step, and note at its end what it was good for.
 
     Raises:

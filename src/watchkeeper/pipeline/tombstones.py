@@ -6,13 +6,11 @@ key lies with the other keys. Quick commands import this, so it takes nothing bu
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import json
 import os
 import re
 from collections.abc import Iterable
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any
 
 from watchkeeper.settings import Places
@@ -79,6 +77,10 @@ class Tombstones:
 
     def digest(self, session_id: str) -> str:
         """Return what is kept of a session's id."""
+        # Quick commands need these only where something was forgotten.
+        import hashlib
+        import hmac
+
         if self._key is None:
             self._key = forgetting_key(self._places)
         text = session_id.encode("utf-8", "surrogatepass")
@@ -137,9 +139,3 @@ def belongs(line: bytes, sessions: Iterable[str]) -> bool:
     origin = body.get("forkedFrom")
     origin = origin.get("sessionId") if isinstance(origin, dict) else None
     return body.get("sessionId") in set(sessions) or origin in set(sessions)
-
-
-def is_hidden(places: Places, connection: Any, path: str) -> bool:
-    """Tell whether a transcript file that is not on record is one that was forgotten."""
-    _, _, relative = path.rpartition("/projects/")
-    return Tombstones.of(places, connection).hides(relative or Path(path).name)

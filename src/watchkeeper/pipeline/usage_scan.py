@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from watchkeeper.events.ownership import owner_of
 from watchkeeper.pipeline.folders import agent_folders
+from watchkeeper.pipeline.tombstones import Tombstones
 from watchkeeper.pricing.rates import RateCard
 from watchkeeper.queries.usage_sources import Sums, sums_of
 from watchkeeper.settings import Settings
@@ -82,8 +83,9 @@ def refresh(settings: Settings, reader: Reader, rates: RateCard) -> UsageCache |
 
 
 def _transcripts(settings: Settings, reader: Reader) -> Iterator[TranscriptFile]:
+    tombstones = Tombstones.of(settings.places, reader.connection)
     for folder in agent_folders(settings, reader.connection):
-        yield from find_transcripts(folder).files
+        yield from (file for file in find_transcripts(folder).files if not tombstones.hides(file.relative))
 
 
 def _pieces(
@@ -171,12 +173,12 @@ def _scan_piece(piece: Piece, found: UsageScan, *, bulk: bool) -> Position:
 
 
 def _take(found: UsageScan, data: bytes, place: Place, start: tuple[str, int], *, bulk: bool) -> None:
-    lines = scan.telling_lines(data)
+    lines, starts = scan.telling_lines(data)
     if not lines:
         return
 
     def number_of(index: int) -> int:
-        return _line_number(start, data, lines[index])
+        return _line_number(start, data, starts[index])
 
     if bulk:
         from watchkeeper.sources.claude_code.usage_lines import decode_telling
@@ -186,12 +188,12 @@ def _take(found: UsageScan, data: bytes, place: Place, start: tuple[str, int], *
         found.take(plain_lines(lines), place, number_of)
 
 
-def _line_number(start: tuple[str, int], data: bytes, line: bytes) -> int:
-    """Count the lines up to one of some bytes that begin at an offset of a file."""
+def _line_number(start: tuple[str, int], data: bytes, at: int) -> int:
+    """Return the number in its file of the line at a place in some bytes that begin at an offset."""
     path, offset = start
     with open(path, "rb") as stream:  # noqa: PTH123
         before = stream.read(offset).count(b"\n")
-    return 1 + before + data.count(b"\n", 0, data.find(line))
+    return 1 + before + data.count(b"\n", 0, at)
 
 
 def _scan_together(pieces: Sequence[Piece], rates: RateCard, processes: int) -> Iterator[_Share]:
