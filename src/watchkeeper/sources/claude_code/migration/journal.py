@@ -163,7 +163,9 @@ def find_journal(folder: Path, identity: str | None) -> Recorded:
     Raises:
         NotFoundError: There is none, or it was undone already.
     """
-    journals = [read_journal(path) for path in sorted(folder.glob("*.jsonl")) if _NAME.fullmatch(path.stem)]
+    paths = [path for path in sorted(folder.glob("*.jsonl")) if _NAME.fullmatch(path.stem)]
+    # One without even its first line was begun by a process that died before it did anything.
+    journals = [read_journal(path) for path in paths if any(_rows(path))]
     journals.sort(key=lambda journal: (journal.at, journal.identity))
     wanted = [journal for journal in journals if not journal.undone and identity in {None, journal.identity}]
     if not wanted:
