@@ -15,6 +15,7 @@ from typing import Any
 
 import apsw
 import pytest
+from usage_answers import indexed_usage, scanned_usage
 
 from watchkeeper.pipeline.catch_up import catch_up
 from watchkeeper.settings import Settings
@@ -388,6 +389,7 @@ class Result:
 
     connection: apsw.Connection
     skipped: list[dict[str, Any]]
+    settings: Settings
 
     def usage(self) -> tuple[int, int, int]:
         """Return input tokens, output tokens and number of requests."""
@@ -416,7 +418,7 @@ def imported(
     report = catch_up(settings).to_json()
     connection = apsw.Connection(str(settings.places.database), flags=apsw.SQLITE_OPEN_READONLY)
     try:
-        yield Result(connection, report["skipped"])
+        yield Result(connection, report["skipped"], settings)
     finally:
         connection.close()
 
@@ -439,6 +441,7 @@ def test_an_odd_transcript_is_read_right_or_skipped_by_name(tmp_path: Path, name
             assert reason in item["reason"]
         for query, rows in case.rows.items():
             assert list(result.connection.execute(query)) == rows
+        assert scanned_usage(result.settings, tmp_path / "scanned") == indexed_usage(result.settings)
 
 
 def test_a_line_of_twenty_megabytes_is_read(tmp_path: Path) -> None:

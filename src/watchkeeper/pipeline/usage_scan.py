@@ -21,7 +21,7 @@ from watchkeeper.queries.usage_sources import Sums, sums_of
 from watchkeeper.settings import Settings
 from watchkeeper.sources.claude_code import usage_scan as scan
 from watchkeeper.sources.claude_code.discovery import TranscriptFile, find_transcripts
-from watchkeeper.sources.claude_code.usage_scan import Place, UsageScan, plain_lines
+from watchkeeper.sources.claude_code.usage_scan import Place, UsageScan, decode_plainly
 from watchkeeper.store.sqlite.reading import Reader
 from watchkeeper.store.sqlite.usage_cache import UsageCache, packed, unpacked
 
@@ -176,16 +176,13 @@ def _take(found: UsageScan, data: bytes, place: Place, start: tuple[str, int], *
     lines, starts = scan.telling_lines(data)
     if not lines:
         return
-
-    def number_of(index: int) -> int:
-        return _line_number(start, data, starts[index])
-
     if bulk:
         from watchkeeper.sources.claude_code.usage_lines import decode_telling
 
-        found.take(decode_telling(lines), place, number_of)
+        decoded, places = decode_telling(lines, starts)
     else:
-        found.take(plain_lines(lines), place, number_of)
+        decoded, places = decode_plainly(lines, starts)
+    found.take(decoded, place, lambda index: _line_number(start, data, places[index]))
 
 
 def _line_number(start: tuple[str, int], data: bytes, at: int) -> int:

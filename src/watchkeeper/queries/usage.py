@@ -133,6 +133,8 @@ def usage(requests: Requests, by: Sequence[str], where: Filter) -> dict[str, Any
         raise UsageError(f"there is no key {', '.join(unknown)!r}", hint=f"Use one of {', '.join(KEYS)}.")
     sessions = _sessions(requests)
     grouped = _grouped(requests, by, where, sessions)
+    # What the cache took back leaves rows behind that add up to nothing.
+    grouped = {key: sums for key, sums in grouped.items() if sums[0]}
     total = [0] * len(COUNTS)
     for sums in grouped.values():
         _add(total, sums)

@@ -6,13 +6,12 @@ read line by line.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 from msgspec import DecodeError, Struct
 from msgspec.json import Decoder
 
-from watchkeeper.sources.claude_code.usage_scan import plain_lines
+from watchkeeper.sources.claude_code.usage_scan import Telling, decode_plainly
 
 
 class CacheCreation(Struct):
@@ -103,17 +102,23 @@ class Line(Struct):
 _decoder = Decoder(Line)
 
 
-def decode_telling(lines: list[bytes]) -> list[Any]:
-    """Return the lines decoded, those that do not fit as `usage_scan.plain_lines` reads them."""
+def decode_telling(lines: list[bytes], starts: list[int]) -> Telling:
+    """Return the lines decoded, those that do not fit as `usage_scan.decode_plainly` reads them."""
     try:
-        return _decoder.decode_lines(b"\n".join(lines))
+        return _decoder.decode_lines(b"\n".join(lines)), starts
     except (DecodeError, UnicodeDecodeError, RecursionError):
-        return list(_one_by_one(lines))
+        return _one_by_one(lines, starts)
 
 
-def _one_by_one(lines: list[bytes]) -> Iterator[Any]:
-    for line in lines:
+def _one_by_one(lines: list[bytes], starts: list[int]) -> Telling:
+    found: list[Any] = []
+    places: list[int] = []
+    for line, start in zip(lines, starts, strict=True):
         try:
-            yield _decoder.decode(line)
+            found.append(_decoder.decode(line))
+            places.append(start)
         except (DecodeError, UnicodeDecodeError, RecursionError):
-            yield from plain_lines((line,))
+            objects, there = decode_plainly((line,), (start,))
+            found += objects
+            places += there
+    return found, places

@@ -11,7 +11,7 @@ Only the standard library is imported; whole files are decoded by `usage_lines`,
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 UNKNOWN_TIME = 1 << 62
@@ -64,14 +64,12 @@ class UsageScan:
         """Add decoded lines of one file.
 
         Args:
-            lines: Each with the attributes of `usage_lines.Line`, or ``None`` for one to pass over.
+            lines: Each with the attributes of `usage_lines.Line`.
             place: The file.
             number_of: Gives the number in the file of the line at an index; asked only for a line without any id.
         """
         previous = answer = usage = None
         for index, line in enumerate(lines):
-            if line is None:
-                continue
             message = line.message
             if (
                 message is not None
@@ -317,49 +315,57 @@ _SHAPES: dict[str, Callable[[Any], Any] | type[_Plain]] = {
 }  # fmt: skip
 
 
-def plain_lines(lines: Iterable[bytes]) -> Iterable[_Plain | None]:
-    """Yield lines decoded one by one and mended where need be; ``None`` for one without an object."""
-    for line in lines:
-        body = _decode(line)
-        yield _Plain(body) if isinstance(body, dict) else None
+Telling = tuple[list[Any], list[int]]
+"""Lines, and for each the place where it begins."""
 
 
-def telling_lines(data: bytes) -> list[bytes]:
-    """Return the lines that say something of usage, and one with the session's folder and one with its end.
+def decode_plainly(lines: Sequence[bytes], starts: Sequence[int]) -> Telling:
+    """Return lines decoded one by one and mended where need be: an object each, several, or none."""
+    found: list[Any] = []
+    places: list[int] = []
+    for line, start in zip(lines, starts, strict=True):
+        for body in _objects(line):
+            if isinstance(body, dict):
+                found.append(_Plain(body))
+                places.append(start)
+    return found, places
+
+
+def telling_lines(data: bytes) -> Telling:
+    """Return the lines that say something of usage, one with the session's folder and one with its end; and offsets.
 
     Text inside a line has its quotes escaped, so what looks for a quoted word finds structure alone.
     """
-    found: list[bytes] = []
-    take, find, behind = found.append, data.find, data.rfind
+    starts: list[int] = []
+    lines: list[bytes] = []
+    find, behind = data.find, data.rfind
+
+    def take(at: int) -> int:
+        start, end = behind(b"\n", 0, at) + 1, find(b"\n", at)
+        starts.append(start)
+        lines.append(data[start:] if end < 0 else data[start:end])
+        return end
+
     at = find(b'"cwd"')
     if at >= 0:
-        take(data[behind(b"\n", 0, at) + 1 : _line_end(data, at)])
+        take(at)
     at = find(_ANSWER)
     while at >= 0:
-        end = find(b"\n", at)
-        if end < 0:
-            take(data[behind(b"\n", 0, at) + 1 :])
-            break
-        take(data[behind(b"\n", 0, at) + 1 : end])
-        at = find(_ANSWER, end)
+        end = take(at)
+        at = -1 if end < 0 else find(_ANSWER, end)
     at = behind(b'"timestamp"')
     if at >= 0:
-        take(data[behind(b"\n", 0, at) + 1 : _line_end(data, at)])
-    return found
+        take(at)
+    return lines, starts
 
 
 _ANSWER = b'"assistant"'
 
 
-def _line_end(data: bytes, at: int) -> int:
-    end = data.find(b"\n", at)
-    return len(data) if end < 0 else end
-
-
-def _decode(line: bytes) -> Any:
+def _objects(line: bytes) -> Sequence[Any]:
     try:
-        return json.loads(line)
+        return (json.loads(line),)
     except (ValueError, RecursionError):
-        from watchkeeper.sources.claude_code.lines import decode
+        from watchkeeper.sources.claude_code.lines import decode_objects
 
-        return decode(line)
+        return decode_objects(line)
