@@ -109,6 +109,14 @@ class RecorderClient:
         """
         return _part(self._ask({"op": "forget", "request": request}, LONG_WORK), "report")
 
+    def housekeeping(self, *, dry_run: bool = False) -> dict[str, Any]:
+        """Let the archive be brought within retention and budget; return the report.
+
+        Raises:
+            DaemonError: Nobody answers, or the recorder refused.
+        """
+        return _part(self._ask({"op": "housekeeping", "dry_run": dry_run}, LONG_WORK), "report")
+
     def subscribe(self) -> Iterator[dict[str, Any]]:
         """Yield what the recorder tells, as it happens; ends when the recorder does.
 

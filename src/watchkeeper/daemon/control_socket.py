@@ -94,6 +94,7 @@ class ControlSocket:
             "demo": self._demo,
             "rotate-key": self._rotate_key,
             "forget": self._forget,
+            "housekeeping": self._housekeeping,
         }
 
     async def open(self) -> None:
@@ -194,6 +195,9 @@ class ControlSocket:
         if not isinstance(wanted, dict):
             raise UsageError("request must be an object", place="request")
         return await self._recorder.forget(wanted)
+
+    async def _housekeeping(self, request: dict[str, Any]) -> dict[str, Any]:
+        return await self._recorder.housekeeping(dry_run=request.get("dry_run") is True)
 
     async def _rotate_key(self, _request: dict[str, Any]) -> dict[str, Any]:
         return await self._recorder.rotate_key()

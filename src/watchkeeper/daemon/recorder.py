@@ -24,6 +24,7 @@ from watchkeeper.daemon.control_socket import ControlSocket, Subscribers
 from watchkeeper.daemon.registration_watch import RegistrationWatch
 from watchkeeper.daemon.rewriting import Rewriting
 from watchkeeper.daemon.sockets import listen_unix
+from watchkeeper.daemon.tidying import Tidying
 from watchkeeper.daemon.watching import FolderWatches
 from watchkeeper.errors import WatchkeeperError
 from watchkeeper.managed import hook_socket_mode
@@ -72,6 +73,7 @@ class Recorder:
         self.subscribers = Subscribers()
         self.registration = RegistrationWatch(settings, self.recording)
         self.rewriting = Rewriting(self.recording, self._before_rewriting)
+        self.tidying = Tidying(self.recording, lambda: self.rewriting.status() is not None)
         self.wake = asyncio.Event()
         self.stopping = False
         self.synced_until = 0.0
@@ -100,7 +102,7 @@ class Recorder:
                 busy = self.step()
                 if not busy:
                     self.synced_until = time.monotonic()
-                    busy = self.rewriting.step()
+                    busy = self.rewriting.step() or self.tidying.step()
                 self._failure = None
             except DamagedIndexError:
                 # The next process finds none, and makes it anew.
@@ -312,6 +314,7 @@ class Recorder:
 
     def _before_rewriting(self) -> None:
         """Take in and remove what is spooled, and read positions anew: what is forgotten must not be read again."""
+        self.tidying.drop()
         for _ in range(2):
             while self._take_frames():
                 pass
@@ -322,6 +325,12 @@ class Recorder:
     async def forget(self, request: dict[str, Any]) -> dict[str, Any]:
         """Erase something for good, and return the report."""
         report = await self.rewriting.forget(request)
+        self.subscribers.send({"event": "status"})
+        return {"report": report}
+
+    async def housekeeping(self, *, dry_run: bool) -> dict[str, Any]:
+        """Drop what is beyond retention and budget, and return the report."""
+        report = await self.tidying.sweep(dry_run=dry_run)
         self.subscribers.send({"event": "status"})
         return {"report": report}
 

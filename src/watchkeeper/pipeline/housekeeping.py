@@ -16,6 +16,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from watchkeeper.archive.compaction import begin_dropping
@@ -31,6 +32,7 @@ from watchkeeper.store import envelopes
 from watchkeeper.store.interpret import RETIRED, Interpretation, hints, interpret
 from watchkeeper.store.rows import RangeRow
 from watchkeeper.store.snapshots import KeptState, Retirement, write_snapshot
+from watchkeeper.store.sqlite.writing import Store
 
 log = logging.getLogger("watchkeeper.recorder")
 
@@ -156,7 +158,9 @@ def candidates(recording: Recording) -> list[Candidate]:
     connection = recording.store.connection
     agents = dict(connection.execute("SELECT agent_id, session_id FROM subagents"))
     last = dict(connection.execute("SELECT session_id, last_at FROM sessions WHERE last_at IS NOT NULL"))
-    lengths = {(item.pack, item.offset): item.length for item in _frames(recording)}
+    places = recording.settings.places
+    lengths = {(item.pack, item.offset): item.length for item in _frames(places.archive)}
+    sealed = {item.digest: item.length for item in _frames(places.raw_archive)}
     found: dict[str, Candidate] = {}
     owners: dict[str, Candidate] = {}
     for key, relative, mtime_ns in connection.execute("SELECT file_key, relative, mtime_ns FROM files"):
@@ -172,7 +176,7 @@ def candidates(recording: Recording) -> list[Candidate]:
         owner = owners.get(held.file_key)
         if owner is not None:
             owner.ranges.append(held)
-            owner.bytes += lengths.get((held.pack, held.position), 0)
+            owner.bytes += lengths.get((held.pack, held.position), 0) + sealed.get(held.raw_digest, 0)
     return [item for item in found.values() if item.ranges]
 
 
@@ -198,7 +202,7 @@ class _Batch:
                 report.damaged.append(str(error))
             else:
                 self._join(result)
-            self._digests[row.digest] = None
+            self._digests.update(dict.fromkeys(name for name in (row.digest, row.raw_digest) if name))
         self._retirement.sessions.append(item.session_id)
         self._retirement.files.extend(item.files)
         self._bytes += item.bytes
@@ -265,36 +269,41 @@ class _Batch:
 
 def _collect(recording: Recording, report: SweepReport) -> Iterator[None]:
     """Remove the frames that retirements left to be removed, and move the references to what stays."""
-    store, directory = recording.store, recording.settings.places.archive
+    store, places = recording.store, recording.settings.places
     marks = store.uncollected()
     if not marks:
         return
-    still = {
-        row[0] for row in store.connection.execute("SELECT DISTINCT digest FROM ranges WHERE pack != ''")
-    }
+    held = store.connection.execute("SELECT DISTINCT digest, raw_digest FROM ranges WHERE pack != ''")
+    still = {digest for row in held for digest in row}
     gone = {digest for digests in marks.values() for digest in digests} - still
-    packs = {address.pack for address in _frames(recording) if address.digest in gone}
     recording.archive.release()
-    for pack in sorted(packs):
-        try:
-            rewrite = begin_dropping(
-                directory, pack, lambda item: item.digest not in gone, reason="retention"
-            )
-        except FormatError as error:
-            # A damaged pack is evidence of damage; `wk verify` names it, and nobody but a person removes it.
-            log.warning("not removed from the archive: %s", error)
-            report.damaged.append(str(error))
-            continue
-        moved = rewrite.commit()
-        store.move_ranges(pack, {at: (to.pack, to.offset) for at, to in moved.items() if to is not None})
-        report.frames += sum(target is None for target in moved.values())
-        yield
+    if recording.raw is not None:
+        recording.raw.release()
+    for directory in (places.archive, places.raw_archive):
+        for pack in sorted({address.pack for address in _frames(directory) if address.digest in gone}):
+            yield from _drop_frames(store, directory, pack, gone, report)
     store.forget_uncollected(marks)
 
 
-def _frames(recording: Recording) -> Iterator[Address]:
+def _drop_frames(
+    store: Store, directory: Path, pack: str, gone: set[str], report: SweepReport
+) -> Iterator[None]:
+    try:
+        rewrite = begin_dropping(directory, pack, lambda item: item.digest not in gone, reason="retention")
+    except FormatError as error:
+        # A damaged pack is evidence of damage; `wk verify` names it, and nobody but a person removes it.
+        log.warning("not removed from the archive: %s", error)
+        report.damaged.append(str(error))
+        return
+    moved = rewrite.commit()
+    store.move_ranges(pack, {at: (to.pack, to.offset) for at, to in moved.items() if to is not None})
+    report.frames += sum(target is None for target in moved.values())
+    yield
+
+
+def _frames(directory: Path) -> Iterator[Address]:
     """Yield every frame; of a damaged pack those before the damage."""
-    reader = ArchiveReader(recording.settings.places.archive)
+    reader = ArchiveReader(directory)
     for pack in reader.packs():
         try:
             yield from reader.frames(pack)
