@@ -17,6 +17,7 @@ from watchkeeper.events.merge import Facts, encode_state, lift
 from watchkeeper.ledger.entries import Entry
 from watchkeeper.sources.claude_code.hooks import HookEvent, map_hook
 from watchkeeper.sources.claude_code.lines import Skip, decode, decode_objects, split_lines
+from watchkeeper.sources.claude_code.session_runs import SessionRuns
 from watchkeeper.sources.claude_code.transcript_view import TranscriptLine, known_time, text_of, time_of
 from watchkeeper.sources.claude_code.transcripts import map_line, map_meta
 from watchkeeper.store import envelopes
@@ -185,7 +186,7 @@ def _range(seq: int, head: envelopes.RangeHead, read_archive: ReadArchive, into:
     place = line_source(head.file_key, head.generation, 0)[:-1]
     into.masked.extend((f"{place}{head.first_line}+", rule, hits) for rule, hits in head.masked.items())
     into.skipped.extend((head.relative, number, reason) for number, reason in head.skipped)
-    texts = _Texts(session, agent)
+    texts, runs = _Texts(session, agent), SessionRuns()
     for number, line in split_lines(data, head.first_line):
         into.lines += 1
         body = decode(line)
@@ -203,8 +204,9 @@ def _range(seq: int, head: envelopes.RangeHead, read_archive: ReadArchive, into:
                 session_hint=session,
                 agent_hint=agent,
             )
-            _collect(into, head.relative, number, partial(map_line, mapped))
+            _collect(into, head.relative, number, partial(map_line, mapped, runs))
             texts.add(body)
+    _collect(into, head.relative, head.first_line, runs.take)
     into.texts.extend(texts.rows(head))
 
 

@@ -61,10 +61,25 @@ class View:
         """Whether the line is the main agent's own, be it in the original or in a copy."""
         return self.rank in {RANK_MAIN, RANK_MAIN + RANK_COPY}
 
+    @property
+    def agent_at_work(self) -> str | None:
+        """The subagent that did what the line tells.
+
+        An aside (``/btw``) only answers; the requests and calls in its file are copies of the main agent's, whose own
+        lines name no agent and so could not contradict it.
+        """
+        return None if is_aside(self.agent) else self.agent
+
+    @property
+    def claim(self) -> dict[str, Any]:
+        """The fact by which a line of the session's own claims for it what it tells; empty for copies."""
+        own = self.session and RANK_MAIN <= self.rank < RANK_ASIDE
+        return {"sessions": [self.session]} if own else {}
+
     def facts(self, entity: str, key: str, values: dict[str, Any]) -> Facts:
-        """Return facts as this line's witness states them; a line of the session's own claims them for it."""
-        if "session_id" in values and self.session and RANK_MAIN <= self.rank < RANK_ASIDE:
-            values["sessions"] = [self.session]
+        """Return facts as this line's witness states them."""
+        if "session_id" in values:
+            values |= self.claim
         return Facts(entity, key, "transcript", self.rank, self.at, values)
 
 

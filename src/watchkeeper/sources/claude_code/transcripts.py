@@ -14,6 +14,7 @@ from watchkeeper.events.entities import SEEN_TRANSCRIPT_RESULT, SEEN_TRANSCRIPT_
 from watchkeeper.events.identity import ref, shorten, whole_number
 from watchkeeper.events.merge import UNKNOWN_TIME, Facts
 from watchkeeper.sources.claude_code.prompts import expansion_facts, framework_facts
+from watchkeeper.sources.claude_code.session_runs import SessionRuns
 from watchkeeper.sources.claude_code.tools import error_facts, input_facts, response_facts
 from watchkeeper.sources.claude_code.transcript_view import (
     RANK_MAIN,
@@ -35,10 +36,17 @@ from watchkeeper.sources.claude_code.usage import client_usage, micro_dollars, u
 SYNTHETIC_MODEL = "<synthetic>"
 
 
-def map_line(line: TranscriptLine) -> list[Facts]:
-    """Return the facts that one transcript line gives."""
+def map_line(line: TranscriptLine, runs: SessionRuns | None = None) -> list[Facts]:
+    """Return the facts that one transcript line gives.
+
+    Args:
+        line: The line.
+        runs: Notes what lines say about their session, to be taken from it in the end. Without it all is returned.
+    """
     view = view_of(line)
-    facts = _session(view)
+    told = SessionRuns() if runs is None else runs
+    told.add(view)
+    facts = told.take() if runs is None else []
     kind = line.body.get("type")
     if kind is None and isinstance(line.body.get("message"), dict):
         kind = _old_kind(line.body["message"])
@@ -70,44 +78,6 @@ def _old_kind(message: Mapping[str, Any]) -> str | None:
     return role if role in {"user", "assistant"} else None
 
 
-def _session(view: View) -> list[Facts]:
-    if not view.session:
-        return []
-    body = view.body
-    values: dict[str, Any] = {
-        "cwd": text_of(body.get("cwd")),
-        "git_branch": text_of(body.get("gitBranch")),
-        "entrypoint": text_of(body.get("entrypoint")),
-        "versions": [body["version"]] if text_of(body.get("version")) else None,
-        "permission_modes": [body["permissionMode"]] if text_of(body.get("permissionMode")) else None,
-        "seen": SEEN,
-    }
-    if view.at != UNKNOWN_TIME:
-        values |= {
-            "started_at": view.at,
-            "last_at": view.at,
-            "transcript_first_at": view.at,
-            "transcript_last_at": view.at,
-        }
-    facts = [view.facts("session", view.session, values)]
-    if view.copied_into:
-        facts.append(view.facts("session", view.copied_into, {"forked_from": view.session, "seen": SEEN}))
-    if _agent_at_work(view):
-        seen = {"session_id": view.session, "seen": SEEN}
-        times = {} if view.at == UNKNOWN_TIME else {"started_at": view.at, "last_at": view.at}
-        facts.append(view.facts("subagent", str(view.agent), seen | times))
-    return facts
-
-
-def _agent_at_work(view: View) -> str | None:
-    """Return the subagent that did what the line tells.
-
-    An aside (``/btw``) only answers; the requests and calls in its file are copies of the main agent's, whose own
-    lines name no agent and so could not contradict it.
-    """
-    return None if is_aside(view.agent) else view.agent
-
-
 def _assistant(view: View, line: TranscriptLine) -> list[Facts]:
     message = view.body.get("message")
     if not isinstance(message, dict):
@@ -137,7 +107,7 @@ def _request(view: View, key: str, message: Mapping[str, Any]) -> list[Facts]:
     model = text_of(message.get("model"))
     values: dict[str, Any] = {
         "session_id": view.session,
-        "agent_id": _agent_at_work(view),
+        "agent_id": view.agent_at_work,
         "request_id": text_of(view.body.get("requestId")),
         "model": model,
         "stop_reason": text_of(message.get("stop_reason")),
@@ -167,7 +137,7 @@ def _tool_use(view: View, block: Mapping[str, Any], path: Path, message_id: str)
     values = {
         **input_facts(tool, block.get("input")),
         "session_id": view.session,
-        "agent_id": _agent_at_work(view),
+        "agent_id": view.agent_at_work,
         "message_id": message_id,
         "cwd": text_of(view.body.get("cwd")),
         "asked_at": known_time(view.at),
@@ -207,7 +177,7 @@ def _tool_result(view: View, block: Mapping[str, Any], path: Path, *, alone: boo
     response = view.body.get("toolUseResult") if alone else None
     values: dict[str, Any] = {
         "session_id": view.session,
-        "agent_id": _agent_at_work(view),
+        "agent_id": view.agent_at_work,
         "prompt_id": text_of(view.body.get("promptId")),
         "answered_at": known_time(view.at),
         "result": ref(view.source, [*path, "content"], block.get("content")),
