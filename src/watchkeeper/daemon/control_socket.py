@@ -35,6 +35,8 @@ class Recorder(Protocol):
     async def demo(self) -> dict[str, Any]:
         """Load the demo sessions."""
 
+    async def housekeeping(self, *, dry_run: bool) -> dict[str, Any]: ...
+
     async def rotate_key(self) -> dict[str, Any]:
         """Sign with a new key."""
 
