@@ -18,9 +18,7 @@ def is_project(path: str | None, wanted: str) -> bool:
 
 def sessions_of_project(reader: Reader, wanted: str) -> set[str]:
     """Return the ids of a project's sessions."""
-    found = reader.connection.execute(
-        "SELECT session_id, project_path FROM sessions WHERE project_path IS NOT NULL"
-    )
+    found = reader.connection.execute("SELECT session_id, coalesce(project_path, cwd) FROM sessions")
     answers: dict[str, bool] = {}
     sessions = set()
     for session_id, path in found:
