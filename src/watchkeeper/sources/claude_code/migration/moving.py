@@ -216,11 +216,10 @@ class _Mover:
 
     def remove_empty_folders(self) -> None:
         """Remove the folders that the move has emptied, innermost first."""
-        folders = {source.parent for item in self._plan.sessions for source, _ in item.files}
-        folders |= {source.parent for source, _ in self._plan.others}
-        roots = {item.session.folder for item in self._plan.sessions}
-        for folder in list(folders):
-            folders |= {parent for parent in folder.parents if any(root in parent.parents for root in roots)}
+        targets = {item.folder for item in self._plan.sessions}
+        roots = {item.session.folder for item in self._plan.sessions} - targets
+        # The agent makes folders, such as that of its memory, before there is anything in them.
+        folders = {path for root in roots for path in root.rglob("*") if path.is_dir() and not path.is_symlink()}
         for folder in sorted(folders | roots, key=lambda path: -len(path.parts)):
             if folder.is_dir() and not any(folder.iterdir()):
                 self._journal.write({"emptied": str(folder), "mode": stat.S_IMODE(folder.stat().st_mode)})
