@@ -16,6 +16,20 @@ _WITH_VERB = {
     "gcloud", "deno", "swift", "turbo", "nx", "task", "python -m", "python3 -m",
 }  # fmt: skip
 
+_TAKING_A_VALUE = {
+    "-C",
+    "-c",
+    "--git-dir",
+    "--work-tree",
+    "--prefix",
+    "--filter",
+    "--dir",
+    "--cwd",
+    "-f",
+    "-n",
+}
+"""Options before a verb that are followed by a value."""
+
 
 def normalise_command(text: str | None) -> str:
     """Return the first line of a command that is no comment, with single blanks; what is compared and shown."""
@@ -38,7 +52,14 @@ def command_family(command: str) -> str:
     if first in {"python", "python3"} and words[1:2] == ["-m"] and len(words) > 2:
         return words[2]
     if first in _WITH_VERB:
-        verb = next((word for word in words[1:] if not word.startswith("-")), None)
+        verb = next(
+            (
+                word
+                for before, word in zip(words, words[1:], strict=False)
+                if not word.startswith("-") and before not in _TAKING_A_VALUE
+            ),
+            None,
+        )
         if verb == "run" and first in {"npm", "pnpm", "yarn", "bun", "deno"}:
             rest = words[words.index("run") + 1 :]
             return f"{first} run {rest[0]}" if rest else f"{first} run"
