@@ -35,7 +35,8 @@ class Recorder(Protocol):
     async def demo(self) -> dict[str, Any]:
         """Load the demo sessions."""
 
-    async def housekeeping(self, *, dry_run: bool) -> dict[str, Any]: ...
+    async def housekeeping(self, *, dry_run: bool) -> dict[str, Any]:
+        """Drop what is beyond retention and budget."""
 
     async def rotate_key(self) -> dict[str, Any]:
         """Sign with a new key."""
