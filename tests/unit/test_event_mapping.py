@@ -8,13 +8,15 @@ from typing import Any
 import pytest
 
 from watchkeeper.events.entities import ENTITIES
-from watchkeeper.events.merge import Facts, lift
+from watchkeeper.events.merge import Facts, State, encode_state, join, lift
+from watchkeeper.queries.forms import project_name
 from watchkeeper.sources.claude_code.hook_events import HOOK_EVENTS
 from watchkeeper.sources.claude_code.hooks import KNOWN_EVENTS, HookEvent, map_hook
 from watchkeeper.sources.claude_code.prompts import expansion_facts, framework_facts
+from watchkeeper.sources.claude_code.session_runs import SessionRuns
 from watchkeeper.sources.claude_code.transcript_view import TranscriptLine, time_of
 from watchkeeper.sources.claude_code.transcripts import map_line
-from watchkeeper.sources.claude_code.usage import usage_facts
+from watchkeeper.sources.claude_code.usage import client_usage, usage_facts
 
 
 def hook(body: dict[str, Any], **environment: str) -> list[Facts]:
@@ -216,6 +218,66 @@ def test_numbers_that_no_count_can_be_are_not_said(odd: Any) -> None:
     body = {"hook_event_name": "PostToolUse", "session_id": "s", "tool_use_id": "t", "duration_ms": odd}
     [call] = of(hook(body), "call")
     assert call.values["duration_ms"] is None
+
+
+def test_the_clients_own_totals_are_read_by_model_and_what_is_no_count_is_absent() -> None:
+    said = {
+        "claude-a": {"inputTokens": 5, "outputTokens": 7, "webSearchRequests": None, "costUSD": 0.5},
+        "claude-b": {"inputTokens": -1, "cacheReadInputTokens": 3.0, "costUSD": "2"},
+        "odd": "text",
+        "": {"inputTokens": 1},
+    }
+    found, weight = client_usage(said)
+    assert found == {
+        "claude-a": {"input_tokens": 5, "output_tokens": 7, "cost_micros": 500_000},
+        "claude-b": {"cache_read_tokens": 3},
+    }
+    assert weight == 500_015
+    assert client_usage(None) == ({}, 0)
+
+
+def test_a_run_of_lines_says_of_its_session_what_its_lines_say_one_by_one() -> None:
+    seconds = ("03", "01", "05", "02")
+    moments = [*(f"2026-01-05T10:00:{at}Z" for at in seconds), None, "no time", "2026-01-05T10:00:09Z"]
+    lines = [
+        TranscriptLine(
+            "transcript:f:0:1", place, {"sessionId": session, "cwd": cwd, "timestamp": at}, None, agent
+        )
+        for session in ("s", "t")
+        for cwd in ("/a", "/b")
+        for agent in (None, "a1")
+        for place, at in enumerate(moments)
+    ]
+    runs = SessionRuns()
+    together = [item for given in lines for item in map_line(given, runs)] + runs.take()
+    one_by_one = [item for given in lines for item in map_line(given)]
+    assert len(together) < len(one_by_one)
+    assert merged_states(together) == merged_states(one_by_one)
+    assert runs.take() == []
+
+
+def merged_states(items: list[Facts]) -> dict[tuple[str, str], bytes]:
+    states: dict[tuple[str, str], State] = {}
+    for item in items:
+        fields = ENTITIES[item.entity]
+        join(states.setdefault((item.entity, item.key), {}), lift(item, fields), fields)
+    return {key: encode_state(state) for key, state in states.items()}
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("/home/ada/cli", "cli"),
+        ("/home/ada/cli/", "cli"),
+        ("/home/ada/cli/.worktrees/2", "cli/2"),
+        ("/home/ada/cli/.claude/worktrees/fix-it", "cli/fix-it"),
+        ("C:\\work\\cli", "cli"),
+        ("/", "/"),
+        (None, None),
+    ],
+)
+def test_a_worktree_is_named_with_its_repository(path: str | None, name: str | None) -> None:
+    assert project_name(path) == name
 
 
 def test_superclaude_context_is_read_from_the_prompt() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from watchkeeper.sources.claude_code.discovery import find_transcripts
-from watchkeeper.sources.claude_code.lines import MAXIMUM_DEPTH, Skip, decode, split_lines
+from watchkeeper.sources.claude_code.lines import MAXIMUM_DEPTH, Skip, decode, decode_objects, split_lines
 from watchkeeper.sources.claude_code.tail import TranscriptTail, read_meta
 
 SHARED = Path(__file__).parents[2].parent / "shared" / "transcripts" / "real"
@@ -55,6 +55,41 @@ def test_a_mended_line_keeps_all_that_can_be_kept(line: bytes, value: dict[str, 
 )
 def test_what_is_no_object_is_skipped_with_its_reason(line: bytes, reason: str) -> None:
     assert decode(line) == Skip(reason)
+
+
+TORN = Skip("a record that breaks off, with others behind it on the line")
+RECORD = {"type": "user", "sessionId": "s", "message": {"content": "a { b"}}
+RECORD_TEXT = json.dumps(RECORD).encode()
+
+
+@pytest.mark.parametrize(
+    ("line", "objects"),
+    [
+        (b'{"a":1}', [{"a": 1}]),
+        (b'{"a":1}{"b":2} {"c":"\xff"}\x00', [{"a": 1}, {"b": 2}, {"c": "\ufffd"}]),
+        (b'{"a":1}[2]', [{"a": 1}, Skip("not an object but a JSON array")]),
+        (b'{"message":{"content":"cut' + RECORD_TEXT, [TORN, RECORD]),
+        (b'{"message":{"content":{"type":"text"' + RECORD_TEXT + RECORD_TEXT, [TORN, RECORD, RECORD]),
+        (RECORD_TEXT + RECORD_TEXT[:-9], [RECORD, TORN]),
+        (b'{"message":{"content":[{"type":"text","text":"x"}', [Skip("not JSON: ")]),
+        (b"", [Skip("blank")]),
+    ],
+)
+def test_every_object_of_a_line_is_found_and_none_within_a_broken_one(
+    line: bytes, objects: list[dict[str, Any] | Skip]
+) -> None:
+    found = decode_objects(line)
+    assert len(found) == len(objects)
+    for item, expected in zip(found, objects, strict=True):
+        if isinstance(expected, Skip) and isinstance(item, Skip):
+            assert item.reason.startswith(expected.reason)
+        else:
+            assert item == expected
+
+
+@pytest.mark.parametrize("hostile", [b'{"type":' * 100_000, b'{"type":"a"' * 50_000, b"}{" * 100_000])
+def test_looking_for_objects_in_garbage_ends_soon(hostile: bytes) -> None:
+    assert all(isinstance(item, Skip) for item in decode_objects(hostile))
 
 
 @pytest.mark.parametrize("depth", [1001, 3000, 200_000])
