@@ -78,7 +78,8 @@ def test_a_secret_is_read_from_standard_input_and_gone_afterwards(written: Setti
     wk(written, "import")
     assert places_of(written.places, SECRET)
     planned = wk(written, "forget", "--secret", "--dry-run", given=SECRET + b"\n")
-    assert planned["dry_run"] and planned["replaced"] == 2
+    assert planned["dry_run"]
+    assert planned["replaced"] == 2
     assert places_of(written.places, SECRET)
     report = wk(written, "forget", "--secret", "--reason", "it leaked", given=SECRET + b"\n")
     assert (report["what"], report["replaced"], report["frames"]) == ("secret", 2, 2)

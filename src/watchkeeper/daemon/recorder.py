@@ -76,7 +76,7 @@ class Recorder:
         self.tidying = Tidying(self.recording, lambda: self.rewriting.status() is not None)
         self.wake = asyncio.Event()
         self.stopping = False
-        self.synced_until = 0.0
+        self.synced_until = time.monotonic()
         self.import_finished_at: int | None = None
         self._follower: SpoolFollower | None = None
         self._begun = self._settings_changed = False
@@ -294,10 +294,16 @@ class Recorder:
         while self.synced_until < asked and time.monotonic() < deadline:
             self.wake.set()
             await asyncio.sleep(0.001)
+            if self._bytes_left() > LONG_IMPORT_BYTES:
+                # Nobody gains by waiting: the list says how far the reading is.
+                break
         stale = (
             0 if self.synced_until >= asked else max(1, round((time.monotonic() - self.synced_until) * 1000))
         )
         return {"ledger_seq": self.recording.ledger.next_seq, "stale_ms": stale}
+
+    def _bytes_left(self) -> int:
+        return self.intake.progress.bytes_total - self.intake.progress.bytes_done if self.intake.pending else 0
 
     async def import_paths(self, paths: list[str] | None) -> dict[str, Any]:
         """Read transcripts now, ahead of anything else that waits, and report what was read."""

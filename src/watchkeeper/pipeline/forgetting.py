@@ -23,8 +23,9 @@ import msgspec
 
 from watchkeeper.archive.compaction import begin_rewrite
 from watchkeeper.archive.departures import read_departures
+from watchkeeper.archive.sealed import drop_sealed, rewrite_sealed
 from watchkeeper.archive.store import Address, ArchiveReader
-from watchkeeper.errors import FormatError, NotFoundError
+from watchkeeper.errors import ConfigError, FormatError, NotFoundError
 from watchkeeper.ledger.entries import OWN_SOURCE, Entry, StoredEntry
 from watchkeeper.ledger.files import sync_folder, write_file
 from watchkeeper.ledger.reader import LedgerReader
@@ -59,6 +60,8 @@ class Job(msgspec.Struct):
         next: The first entry that was not looked at.
         erase: Entries whose payloads go.
         digests: Archived contents that go, unless another entry names them.
+        raw: Contents of the sealed archive that go with them.
+        raw_changed: Contents of the sealed archive of which something goes.
         told: The ledger's length when the last phase began.
         counts: How much went.
     """
@@ -73,6 +76,8 @@ class Job(msgspec.Struct):
     next: int = 0
     erase: list[int] = []
     digests: list[str] = []
+    raw: list[str] = []
+    raw_changed: list[str] = []
     told: int = 0
     counts: dict[str, int] = {}
 
@@ -192,7 +197,7 @@ class Forgetting:
         self._count("lines", outcome.lines)
         self._count("replaced", sum(outcome.hits.values()))
         if outcome.goes or outcome.place is not None:
-            self._list(entry.seq, head.kind, payload, entry.source)
+            self._list(entry.seq, head.kind, payload, entry.source, goes=outcome.goes)
         else:
             self._listed.append(entry.seq)
         if not outcome.goes:
@@ -203,10 +208,12 @@ class Forgetting:
             assert copy is not None
             self._copies.append(envelopes.redact_entry(entry.source, now_ms(), head, copy))
 
-    def _list(self, seq: int, kind: str, payload: bytes, source: str) -> None:
-        """Note that an entry goes, and the archived content that it names."""
+    def _list(self, seq: int, kind: str, payload: bytes, source: str, *, goes: bool = False) -> None:
+        """Note that an entry goes, and the archived contents that it names."""
         self._listed.append(seq)
         self.job.digests.extend(_named(kind, payload, source))
+        if kind == envelopes.RANGE and (raw := envelopes.read_range(payload, source).raw_digest):
+            (self.job.raw if goes else self.job.raw_changed).append(raw)
 
     def _read(self, pack: str, position: int, digest: str) -> bytes | None:
         try:
@@ -257,6 +264,26 @@ class Forgetting:
                 rewrite.commit()
                 self._count("frames", len(dropped))
             yield number + 1, len(packs)
+        if self.job.what != "rules":
+            self._clear_sealed()
+
+    def _clear_sealed(self) -> None:
+        """Clear the bytes as they came, too; without their key whole pieces go.
+
+        Not for rules: those bytes are kept because somebody wants them unchanged.
+        """
+        settings, job = self.recording.settings, self.job
+        if self.recording.raw is not None:
+            self.recording.raw.release()
+        count = drop_sealed(self._places.raw_archive, job.raw, reason="forgotten") if job.raw else 0
+        try:
+            count += rewrite_sealed(
+                settings, lambda _, content: self.purge.text(content).data, reason="forgotten"
+            )
+        except (ConfigError, NotFoundError, FormatError):
+            count += drop_sealed(self._places.raw_archive, job.raw_changed, reason="forgotten")
+        if count:
+            self._count("frames", count)
 
     def _holds_some(self, address: Address) -> bool:
         """Tell whether a frame that no entry names, as a crash leaves it, holds what has to go."""
@@ -385,7 +412,7 @@ def _named(kind: str, payload: bytes, source: str) -> list[str]:
     """Return the digests of the archived contents that an entry names."""
     if kind == envelopes.RANGE:
         head = envelopes.read_range(payload, source)
-        return [digest for digest in (head.digest, head.raw_digest) if digest]
+        return [head.digest] if head.digest else []
     if kind == envelopes.RETIREMENT:
         return [envelopes.read_retirement(payload, source).snapshot.digest]
     return []

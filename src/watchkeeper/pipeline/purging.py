@@ -273,7 +273,7 @@ def _range(purge: Purge, source: str, payload: bytes, read_archived: ReadArchive
     if redacted.data == data and (path, relative) == (head.path, head.relative):
         return None
     head = msgspec.structs.replace(
-        head, path=path, relative=relative, masked=_sum(head.masked, redacted.hits), raw_digest=""
+        head, path=path, relative=relative, masked=_sum(head.masked, redacted.hits)
     )
     if redacted.data == data:
         return Outcome(msgspec.json.encode(head))

@@ -32,8 +32,8 @@ from watchkeeper.pipeline.merging import merge_interpretation
 from watchkeeper.pipeline.places import settle_places
 from watchkeeper.pipeline.replaying import replayed
 from watchkeeper.pipeline.tombstones import Tombstones
-from watchkeeper.redaction.engine import Redactor
 from watchkeeper.pricing.rates import load_rates
+from watchkeeper.redaction.engine import Redactor
 from watchkeeper.settings import Settings
 from watchkeeper.sources.claude_code.discovery import written
 from watchkeeper.sources.claude_code.tail import Range
@@ -147,13 +147,14 @@ class Recording:
 
     def record_range(self, found: Range) -> tuple[Changes, Interpretation]:
         """Put new lines of a transcript on record: archive first, then the ledger entry that names them."""
-        redacted = self.redactor.redact(self.tombstones.cleared(found.data))
+        data = self.tombstones.cleared(found.data)
+        redacted = self.redactor.redact(data)
         pack, position, digest = "", 0, ""
         if redacted.data:
             address = self.archive.put(redacted.data)
             self.archive.commit()
             pack, position, digest = address.pack, address.offset, address.digest
-        raw_digest = self.keep_raw(found.data)
+        raw_digest = self.keep_raw(data)
         head = envelopes.RangeHead(
             file_key=found.file_key,
             path=written(found.path),

@@ -14,8 +14,10 @@ from watchkeeper.archive.store import ArchiveReader
 from watchkeeper.errors import FormatError, NotFoundError
 from watchkeeper.ledger.reader import LedgerReader
 from watchkeeper.pipeline.merging import merge_interpretation
+from watchkeeper.pipeline.places import settle_places
 from watchkeeper.pipeline.recording import Recording
 from watchkeeper.pipeline.replaying import replayed
+from watchkeeper.pricing.rates import load_rates
 from watchkeeper.store.interpret import Interpretation, interpret
 from watchkeeper.store.sqlite.replacing import replace_content
 from watchkeeper.store.sqlite.writing import Store
@@ -36,15 +38,17 @@ def refill(recording: Recording) -> Iterator[tuple[int, int]]:
     places = recording.settings.places
     path = places.database.with_suffix(".new")
     remove_database(path)
-    fresh = Store(path)
+    fresh = Store(path, load_rates(recording.settings))
+    archive = ArchiveReader(places.archive)
     try:
         position = 0
         with LedgerReader(places.ledger) as reader:
             while position < recording.ledger.next_seq:
-                for reached in _fill(fresh, reader, ArchiveReader(places.archive), position):
+                for reached in _fill(fresh, reader, archive, position):
                     position = reached
                     yield position, recording.ledger.next_seq
         recording.recover()
+        settle_places(fresh, archive)
         _keep_spool_positions(recording.store, fresh)
         replace_content(recording.store, fresh)
     finally:

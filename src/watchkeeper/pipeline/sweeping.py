@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import zipfile
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -35,6 +37,7 @@ def sweep(places: Places, forms: Sequence[bytes]) -> dict[str, int]:
                 rows += _clear_database(path, forms)
         for path in sorted(places.home.glob("*.log*")):
             files += _overwrite(path, forms)
+        files += sum(_remove_copy(path, forms) for path in _copies(places))
     return {"files": files, "rows": rows}
 
 
@@ -49,9 +52,38 @@ def _remove_leftovers(places: Places) -> int:
 
 def _leftovers(places: Places) -> Iterator[Path]:
     name = places.database.name
+    # It holds what transcripts said before they were imported, and is made anew when needed.
+    yield from sorted(places.home.glob(f"{places.usage_cache.name}*"))
     yield from sorted(places.home.glob(f"{name}.damaged*"))
     yield from sorted(places.home.glob(f"{places.database.stem}.new*"))
     yield from sorted(places.ledger.glob("*.cut"))
+
+
+def _copies(places: Places) -> Iterator[Path]:
+    """Yield what people had made of sessions: checkpoints, and the journals by which a move is undone."""
+    for folder in (places.moves, places.checkpoints):
+        yield from (path for path in sorted(folder.rglob("*")) if path.is_file() and not path.is_symlink())
+
+
+def _remove_copy(path: Path, forms: Sequence[bytes]) -> int:
+    """Remove a file that holds any of it, packed or not; 1 where it did."""
+    if not any(form in content for content in _contents(path) for form in forms):
+        return 0
+    path.unlink()
+    return 1
+
+
+def _contents(path: Path) -> Iterator[bytes]:
+    """Yield a file's name, its bytes, and where it is a zip what is in it, one member at a time."""
+    yield os.fsencode(path.name)
+    yield path.read_bytes()
+    with (
+        contextlib.suppress(zipfile.BadZipFile, zlib.error, NotImplementedError),
+        zipfile.ZipFile(path) as bundle,
+    ):
+        for name in bundle.namelist():
+            yield name.encode()
+            yield bundle.read(name)
 
 
 def _overwrite(path: Path, forms: Sequence[bytes]) -> int:
