@@ -53,6 +53,8 @@ LONG_BURST = 1000
 """Ledger entries after which memory is given back, once nothing new has come for a while."""
 LONG_IMPORT = 4 << 20
 """Bytes of transcripts after which memory is given back."""
+LONG_IMPORT_BYTES = 64 << 20
+"""Transcripts left to read for which nobody who only wants a fresh answer waits."""
 RETRY_SECONDS = 1.0
 """Pause after a failure such as a full disk, before the same work is tried again."""
 
