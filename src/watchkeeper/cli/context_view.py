@@ -170,8 +170,8 @@ def _offered(offered: dict[str, Any] | None, context: Context) -> list[str]:
             f"{use['offered']:,} {name} offered, {use['used']:,} used; the others took ≈{use['idle_tokens']:,} tokens"
             f" of each request, together ≈$ {use['idle_cost_usd']}"
         )
-        if use["idle"]:
-            lines.append(context.style(f"  never used: {one_line(', '.join(use['idle'][:8]))}", "dim"))
+        if use["unused"]:
+            lines.append(context.style(f"  never used: {one_line(', '.join(use['unused'][:8]))}", "dim"))
     for server in offered["mcp_servers"]:
         state = "idle" if server["idle"] else f"{server['used']:,} of {server['offered']:,} tools used"
         lines.append(

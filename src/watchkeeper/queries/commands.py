@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 
 _SPACE = re.compile(r"\s+")
 _PREFIX = re.compile(
@@ -55,7 +56,7 @@ def command_family(command: str) -> str:
         verb = next(
             (
                 word
-                for before, word in zip(words, words[1:], strict=False)
+                for before, word in pairwise(words)
                 if not word.startswith("-") and before not in _TAKING_A_VALUE
             ),
             None,

@@ -384,5 +384,5 @@ def _use(rows: list[Row]) -> Row:
         "tokens": sum(row["tokens"] for row in rows),
         "idle_tokens": sum(row["tokens"] for row in idle),
         "idle_cost_usd": dollars(sum(row["cost_micros"] for row in idle)),
-        "idle": [row["label"] for row in sorted(idle, key=lambda row: (-row["tokens"], row["label"]))],
+        "unused": [row["label"] for row in sorted(idle, key=lambda row: (-row["tokens"], row["label"]))],
     }
