@@ -270,6 +270,18 @@ def test_budgets_are_set_shown_and_removed(settings: Settings, spent_today: Path
     assert wk(settings, "budget", "check", "--quiet").stdout == ""
     assert "daily budget: $3.10 of $5.00" in wk(settings, "budget", "check").stdout
     assert wk_json(settings, "budget", "check")["state"] == "ok"
+    old = time.time() - 86_400
+    for path in settings.places.home.glob("watchkeeper.db*"):
+        os.utime(path, (old, old))
+    assert ", as of 20" in wk(settings, "budget", "check").stdout
+
+
+def test_without_an_index_nothing_is_known(settings: Settings) -> None:
+    """The check does not call it zero, and makes no file."""
+    wk(settings, "budget", "set", "daily", "5")
+    settings.places.database.unlink()
+    assert wk(settings, "budget", "check").stdout == "wk: what is spent is not known\n"
+    assert not settings.places.database.exists()
 
 
 def test_budget_words_that_make_no_sense(settings: Settings) -> None:

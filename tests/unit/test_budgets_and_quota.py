@@ -10,14 +10,17 @@ from typing import Any
 import pytest
 
 from watchkeeper.errors import NotFoundError, UsageError
+from watchkeeper.pricing.rates import RateCard
 from watchkeeper.queries.budget import (
     MONEY,
     QUOTA,
     Budget,
+    Costs,
     Spent,
     budget_report,
     budgets,
     check_line,
+    costs_at,
     period_of,
     remove_budget,
     set_budget,
@@ -96,7 +99,6 @@ def test_what_a_period_cost(tmp_path: Path) -> None:
         {"at": NOON + 1, "cost_micros": 5_000, "counted": 0},
     )
     assert spent(reader, NOON, NOON + 3000) == Spent(120, 3, 1, 1, 1)
-    assert spent(None, NOON, NOON + 3000) == Spent()
 
 
 def test_only_one_projects_requests(tmp_path: Path) -> None:
@@ -169,8 +171,38 @@ def test_unpriced_requests_are_not_zero(tmp_path: Path, state: State) -> None:
     set_budget(state, Budget("daily", "", MONEY, 5_000_000), NOON)
     found = report(reader, state)
     (row,) = found["budgets"]
-    assert (row["spent_usd"], row["forecast_usd"], row["unpriced_requests"]) == (None, None, 1)
-    assert "1 unpriced" in check_line(found)[1]
+    assert (row["spent_usd"], row["left_usd"], row["used_percent"], row["forecast_usd"]) == (None,) * 4
+    assert (row["unpriced_requests"], check_line(found)[0]) == (1, "unknown")
+    nothing = budget_report(None, state, billing="api", now_ms=NOON)
+    assert (nothing["budgets"][0]["spent_usd"], check_line(nothing)[0]) == (None, "unknown")
+
+
+def test_some_unpriced_requests_make_a_lower_bound(tmp_path: Path, state: State) -> None:
+    """The line says how many are missing."""
+    unpriced = {"at": NOON - 1000, "cost_micros": None, "cost_basis": None}
+    reader = index(tmp_path, unpriced, {"at": NOON - 1000, "cost_micros": 1_000_000})
+    set_budget(state, Budget("daily", "", MONEY, 5_000_000), NOON)
+    assert (
+        check_line(report(reader, state))[1] == "daily budget: $1.00 of $5.00 (20 %), and 1 unpriced requests"
+    )
+
+
+def test_costs_follow_changed_prices(tmp_path: Path) -> None:
+    """An index that was written with other prices is counted at those in force; reported costs stay."""
+    used = {"at": NOON, "model": "claude-opus-5", "output_tokens": 1_000, "input_tokens": 0}
+    reader = index(
+        tmp_path,
+        {**used, "cost_micros": 1},
+        {**used, "cost_micros": 7, "reported_micros": 7, "cost_basis": "reported"},
+        {**used, "model": "unheard-of", "cost_micros": 9},
+    )
+    assert spent(reader, NOON, NOON + 1).micros == 17
+    assert spent(reader, NOON, NOON + 1, costs=costs_at(reader, RateCard())) == Spent(25_007, 3, 1, 1, 0)
+    rates = RateCard()
+    written = connect_for_writing(Places(tmp_path).database)
+    written.execute("INSERT OR REPLACE INTO meta VALUES ('rates', ?)", (rates.digest,))
+    written.close()
+    assert costs_at(reader, rates) == Costs()
 
 
 def test_the_worst_budget_is_named(tmp_path: Path, state: State) -> None:

@@ -13,7 +13,8 @@ from watchkeeper.errors import UsageError
 
 HELP = "Show budgets with what is spent, left and forecast; set, remove or check them."
 
-_TONES = {"ok": "good", "warn": "warn", "over": "bad", "not counted": "dim"}
+_TONES = {"ok": "good", "warn": "warn", "over": "bad", "unknown": "warn", "not counted": "dim"}
+_OLD_SECONDS = 3600
 _WINDOWS = {"5h": "five_hour", "7d": "seven_day", "five-hour": "five_hour", "seven-day": "seven_day"}
 
 
@@ -113,12 +114,33 @@ def _check(arguments: argparse.Namespace, context: Context) -> int:
         if reader is not None:
             reader.close()
     worst, line = check_line(report)
+    as_of = _as_of(context)
     if context.json:
-        context.emit({**report, "state": worst, "line": line})
+        context.emit({**report, "state": worst, "line": line, "as_of": as_of})
     elif worst == "over" or not arguments.quiet:
         tone = {"over": "bad", "warn": "warn", "ok": "good"}.get(worst, "dim")
-        context.line(context.style(f"wk: {line}", tone))
+        old = f", as of {local_time(as_of)}" if as_of and worst != "none" else ""
+        context.line(context.style(f"wk: {line}{old}", tone))
     return 1 if worst == "over" else 0
+
+
+def _as_of(context: Context) -> str | None:
+    """Return when the index was last written, where no daemon keeps it up to date and that was a while ago."""
+    from watchkeeper.queries.forms import rfc3339
+
+    places = context.settings.places
+    if places.recorder_socket.exists():
+        return None
+    written = []
+    for name in (places.database.name, f"{places.database.name}-wal"):
+        try:
+            written.append((places.home / name).stat().st_mtime)
+        except OSError:
+            continue
+    newest = max(written, default=None)
+    if newest is None or time.time() - newest < _OLD_SECONDS:
+        return None
+    return rfc3339(int(newest * 1000))
 
 
 def _mode(context: Context) -> str:
@@ -129,14 +151,16 @@ def _mode(context: Context) -> str:
 
 def _list(context: Context) -> int:
     from watchkeeper.cli.freshness import fresh_reader, with_age
-    from watchkeeper.queries.budget import budget_report
+    from watchkeeper.pricing.rates import load_rates
+    from watchkeeper.queries.budget import budget_report, costs_at
     from watchkeeper.queries.quota import billing
     from watchkeeper.store.sqlite.state import read_state
 
-    now = time.time_ns() // 1_000_000
+    now, rates = time.time_ns() // 1_000_000, load_rates(context.settings)
     with read_state(context.settings.places) as state, fresh_reader(context) as (reader, age):
         paid = billing(_mode(context), state, now)
-        report = budget_report(reader, state, billing=paid, now_ms=now)
+        costs = costs_at(reader, rates)
+        report = budget_report(reader, state, billing=paid, now_ms=now, costs=costs)
     if context.json:
         context.emit(with_age(report, age))
     else:
@@ -182,10 +206,9 @@ def _print_money(rows: list[dict[str, Any]], context: Context) -> None:
                 row["period"],
                 row["project"] or "all",
                 row["limit_usd"],
-                ("≥" if row["partial_requests"] or row["unpriced_requests"] else "")
-                + (row["spent_usd"] or "—"),
-                row["left_usd"],
-                f"{row['used_percent']:.1f}",
+                _spent(row),
+                row["left_usd"] or "—",
+                "—" if row["used_percent"] is None else f"{row['used_percent']:.1f}",
                 Cell(forecast, "warn") if row["forecast_over"] else forecast,
                 _basis(row["cost_basis"]),
                 Cell(row["state"], _TONES[row["state"]]),
@@ -225,6 +248,12 @@ def _print_quotas(rows: list[dict[str, Any]], context: Context) -> None:
     ]
     for line in table(context, columns, cells):
         context.line(line)
+
+
+def _spent(row: dict[str, Any]) -> str:
+    if row["spent_usd"] is None:
+        return "—"
+    return f"≥{row['spent_usd']}" if row["partial_requests"] or row["unpriced_requests"] else row["spent_usd"]
 
 
 def _basis(counts: dict[str, int]) -> str:

@@ -204,7 +204,7 @@ def _segments(
         segments.append(Segment(f"context {status.context_used / 100:.0f} %", tone, drop=1))
     segments += _costs(status, found, paid)
     segments += _quotas(status, now)
-    if found is not None and found.budget != "none":
+    if found is not None and found.budget_percent is not None:
         tone = {"over": "bad", "warn": "warn"}.get(found.budget, "")
         words = "budget over" if found.budget == "over" else "budget"
         drop = 0 if found.budget == "over" else 4

@@ -8,7 +8,7 @@ A forecast is linear: what was spent so far, over the part of the period that ha
 from __future__ import annotations
 
 import time
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from watchkeeper.errors import NotFoundError, UsageError
 from watchkeeper.queries.forms import dollars, rfc3339
@@ -17,6 +17,9 @@ from watchkeeper.queries.quota import WINDOWS
 from watchkeeper.queries.quota import quota as quota_rows
 from watchkeeper.store.sqlite.reading import Reader
 from watchkeeper.store.sqlite.state import State
+
+if TYPE_CHECKING:
+    from watchkeeper.pricing.rates import RateCard
 
 PERIODS = ("daily", "weekly", "monthly")
 MONEY, QUOTA = "usd", "quota"
@@ -105,23 +108,50 @@ def period_of(period: str, now_ms: int) -> tuple[int, int]:
     return _midnight(year, month, 1), _midnight(year, month + 1, 1)
 
 
-def spent(reader: Reader | None, since_ms: int, until_ms: int, project: str = "") -> Spent:
+class Costs(NamedTuple):
+    """The expressions for a request's cost in micro-dollars and for its basis."""
+
+    cost: str = "cost_micros"
+    basis: str = "cost_basis"
+
+
+STORED = Costs()
+"""What the index was written with."""
+
+
+def costs_at(reader: Reader, rates: RateCard) -> Costs:
+    """Return the expressions that give costs at these prices, also where the index was written with others."""
+    from watchkeeper.store.sqlite.costs import PRICED_BY, RATES, price_of
+
+    if reader.value("SELECT value FROM meta WHERE name = ?", (RATES,)) == rates.digest:
+        return STORED
+
+    def price(*values: Any) -> int | None:
+        return price_of(rates, *values)
+
+    reader.connection.create_scalar_function("price_at", price, len(PRICED_BY), deterministic=True)
+    cost = f"coalesce(reported_micros, price_at({', '.join(PRICED_BY)}))"
+    return Costs(
+        cost, f"CASE WHEN reported_micros IS NOT NULL THEN 'reported' WHEN {cost} > -1 THEN 'computed' END"
+    )
+
+
+def spent(reader: Reader, since_ms: int, until_ms: int, project: str = "", costs: Costs = STORED) -> Spent:
     """Return what the requests of a stretch cost.
 
     Args:
-        reader: The index; without one nothing is spent yet.
+        reader: The index.
         since_ms: Start, epoch milliseconds.
         until_ms: End, exclusive.
         project: Only this project's sessions, where given.
+        costs: How a request's cost is known; see `costs_at`.
     """
-    if reader is None:
-        return Spent()
     sessions = sessions_of_project(reader, project) if project else None
     total = [0] * len(Spent._fields)
     grouping = "GROUP BY session_id" if sessions is not None else ""
     for session_id, *sums in reader.connection.execute(
-        f"SELECT {'session_id' if grouping else 'NULL'}, coalesce(sum(cost_micros), 0), count(*),"
-        " coalesce(sum(cost_micros IS NULL), 0), coalesce(sum(cost_basis IS 'reported'), 0),"
+        f"SELECT {'session_id' if grouping else 'NULL'}, coalesce(sum({costs.cost}), 0), count(*),"
+        f" coalesce(sum({costs.cost} IS NULL), 0), coalesce(sum({costs.basis} IS 'reported'), 0),"
         " coalesce(sum(partial), 0) FROM requests WHERE counted = 1"
         f" AND quarter >= :since - 900000 AND quarter < :until AND at >= :since AND at < :until {grouping}",
         {"since": since_ms, "until": until_ms},
@@ -137,20 +167,22 @@ def budget_report(
     *,
     billing: str,
     now_ms: int,
+    costs: Costs = STORED,
 ) -> dict[str, Any]:
     """Return ``{"billing", "budgets": [...], "quota": [...], "over": n}``.
 
     Args:
-        reader: The index.
+        reader: The index; without one it is not known what is spent.
         state: The state file.
         billing: ``api`` or ``subscription``; see `queries.quota.billing`.
         now_ms: The present time.
+        costs: How a request's cost is known.
     """
     limits = quota_rows(state, now_ms)
     rows = []
     for budget in budgets(state):
         if budget.unit == MONEY:
-            rows.append(_money_row(reader, budget, billing, now_ms))
+            rows.append(_money_row(reader, budget, billing, now_ms, costs))
         else:
             rows.append(_quota_row(budget, limits, billing))
     if billing == "subscription":
@@ -164,14 +196,17 @@ def budget_report(
     return {"billing": billing, "budgets": rows, "quota": limits, "over": over}
 
 
-def _money_row(reader: Reader | None, budget: Budget, billing: str, now_ms: int) -> dict[str, Any]:
+def _money_row(
+    reader: Reader | None, budget: Budget, billing: str, now_ms: int, costs: Costs
+) -> dict[str, Any]:
     start, end = period_of(budget.period, now_ms)
-    found = spent(reader, start, end, budget.project)
+    found = Spent() if reader is None else spent(reader, start, end, budget.project, costs)
+    known = reader is not None and (found.requests > found.unpriced or not found.requests)
     forecast = found.micros * (end - start) // max(1, now_ms - start)
     # Within the first hundredth of a period a line through its start says nothing.
-    forecast_known = now_ms - start >= (end - start) // 100 and found.requests > found.unpriced
+    foreseen = now_ms - start >= (end - start) // 100 and found.requests > found.unpriced
     equivalent = billing == "subscription"
-    share = found.micros / budget.amount
+    state = _state(found.micros, budget.amount) if known else "unknown"
     return {
         "period": budget.period,
         "project": budget.project or None,
@@ -179,12 +214,12 @@ def _money_row(reader: Reader | None, budget: Budget, billing: str, now_ms: int)
         "since": rfc3339(start),
         "until": rfc3339(end),
         "limit_usd": dollars(budget.amount),
-        "spent_usd": dollars(found.micros) if found.requests > found.unpriced or not found.requests else None,
-        "left_usd": _signed(budget.amount - found.micros),
-        "used_percent": round(100 * share, 2),
-        "forecast_usd": dollars(forecast) if forecast_known else None,
-        "forecast_basis": "estimated" if forecast_known else None,
-        "forecast_over": forecast_known and forecast > budget.amount,
+        "spent_usd": dollars(found.micros) if known else None,
+        "left_usd": _signed(budget.amount - found.micros) if known else None,
+        "used_percent": round(100 * found.micros / budget.amount, 2) if known else None,
+        "forecast_usd": dollars(forecast) if foreseen else None,
+        "forecast_basis": "estimated" if foreseen else None,
+        "forecast_over": foreseen and forecast > budget.amount,
         "cost_basis": {
             "reported": found.reported,
             "computed": found.requests - found.unpriced - found.reported,
@@ -193,7 +228,7 @@ def _money_row(reader: Reader | None, budget: Budget, billing: str, now_ms: int)
         "unpriced_requests": found.unpriced,
         "partial_requests": found.partial,
         "api_equivalent": equivalent,
-        "state": "not counted" if equivalent else _state(found.micros, budget.amount),
+        "state": "not counted" if equivalent else state,
     }
 
 
@@ -219,10 +254,14 @@ def _quota_row(budget: Budget, limits: list[dict[str, Any]], billing: str) -> di
 
 
 def check_line(report: dict[str, Any]) -> tuple[str, str]:
-    """Return the worst state of a report (``over``, ``warn``, ``ok`` or ``none``), and one line that says why."""
+    """Return the worst state of a report, and one line that says why.
+
+    States are ``over``, ``warn``, ``ok``, ``unknown`` (nothing has a price, or there is no index), ``none``.
+    """
     rows = [row for row in report["budgets"] if row["state"] in ("ok", "warn", "over")]
     if not rows:
-        return "none", "no budget counts here"
+        unknown = any(row["state"] == "unknown" for row in report["budgets"])
+        return ("unknown", "what is spent is not known") if unknown else ("none", "no budget counts here")
     worst = max(rows, key=lambda row: (("ok", "warn", "over").index(row["state"]), row["used_percent"]))
     what = f"{worst['period'].replace('_', '-')} {'quota' if worst['unit'] == QUOTA else 'budget'}"
     if worst["project"]:
@@ -230,7 +269,7 @@ def check_line(report: dict[str, Any]) -> tuple[str, str]:
     if worst["unit"] == QUOTA:
         figures = f"{worst['spent_percent']:g} % of {worst['limit_percent']:g} %"
     else:
-        figures = f"${worst['spent_usd'] or '—'} of ${worst['limit_usd']}"
+        figures = f"${worst['spent_usd']} of ${worst['limit_usd']}"
     unpriced = worst.get("unpriced_requests")
     more = f", and {unpriced:,} unpriced requests" if unpriced else ""
     return worst["state"], f"{what}: {figures} ({worst['used_percent']:.0f} %){more}"

@@ -21,7 +21,7 @@ class Today(NamedTuple):
     Attributes:
         spent: What today's requests cost.
         behind: The session's transcript holds more than the index does, so figures are lower bounds.
-        budget: ``over``, ``warn``, ``ok`` or ``none``: the worst budget.
+        budget: The worst budget's state, as `queries.budget.check_line` names it.
         budget_percent: How much of that budget is used.
         alerts: Findings of the last day.
     """
@@ -46,7 +46,11 @@ def today(reader: Reader, state: State, *, billing: str, now_ms: int, transcript
     start, end = period_of("daily", now_ms)
     report = budget_report(reader, state, billing=billing, now_ms=now_ms)
     worst, _ = check_line(report)
-    used = [row["used_percent"] for row in report["budgets"] if row["state"] == worst]
+    used = [
+        row["used_percent"]
+        for row in report["budgets"]
+        if row["state"] == worst and row["used_percent"] is not None
+    ]
     return Today(
         spent=spent(reader, start, end),
         behind=_is_behind(reader, transcript),
