@@ -154,7 +154,7 @@ def test_no_text_becomes_markup(hostile: Settings) -> None:
     assert page.open == []
     assert set(page.tags) <= {
         "html", "head", "meta", "title", "style", "body", "h1", "h2", "h3", "dl", "dt", "dd", "p", "section", "a",
-        "div", "details", "summary", "b", "span", "pre", "footer",
+        "div", "details", "summary", "b", "span", "pre", "footer", "time", "code",
     }  # fmt: skip
     names = {name for name, _ in page.attributes}
     assert names <= {"lang", "charset", "http-equiv", "content", "name", "id", "href", "class", "open"}

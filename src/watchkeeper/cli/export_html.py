@@ -18,6 +18,9 @@ _POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-
 _FENCE = re.compile(
     r"^ {0,3}(?:`{3,}|~{3,})[^\n]*\n(.*?)(?:^ {0,3}(?:`{3,}|~{3,}) *$\n?|\Z)", re.MULTILINE | re.DOTALL
 )
+_LINE_CHARACTERS = 100
+_STATES = {"ok": "good", "failed": "bad", "denied": "bad", "rejected": "bad"}
+_MARKS = re.compile(r"(`+)(?!`)(.+?)(?<!`)\1(?!`)|\*\*(?=\S)(.+?)(?<=\S)\*\*")
 _OPEN_LINES = 20
 """A block with more lines than this is closed at first."""
 _STYLE = """
@@ -32,6 +35,7 @@ h1 { font-size: 21px; line-height: 32px; margin: 0 0 16px; }
 h2 { font-size: 15px; line-height: 24px; margin: 40px 0 8px; padding-top: 16px; border-top: 1px solid var(--line); }
 h3, summary, .dim, dt, footer { font-size: 13px; font-weight: 400; color: var(--dim); }
 h3 { margin: 16px 0 0; }
+details h3 { margin: 0; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: 0 16px; margin: 0 0 16px; }
 dd { margin: 0; }
 a { color: var(--accent); }
@@ -40,6 +44,8 @@ pre { font: 13px/20px ui-monospace, monospace; margin: 4px 0 8px; padding: 8px 1
   border-left: 2px solid var(--line); white-space: pre-wrap; max-height: 640px; overflow: auto; }
 summary { cursor: pointer; padding: 4px 0; }
 summary b { color: var(--text); font-weight: 600; }
+time { float: right; padding-left: 16px; color: var(--dim); font-weight: 400; }
+code { font: 13px ui-monospace, monospace; background: var(--soft); }
 .prompt { border-left: 2px solid var(--accent); padding-left: 12px; }
 .thinking p { color: var(--dim); }
 .agent { margin-left: 24px; padding-left: 12px; border-left: 1px solid var(--line); }
@@ -93,28 +99,35 @@ def _item(item: dict[str, Any]) -> Iterator[str]:
     if item["kind"] == "call":
         yield _call(item, who)
     elif item["kind"] == "text":
-        yield f"<h3>Answer{who}</h3>{_prose(item['text'] or item['unavailable'] or '')}"
+        yield f"<h3>{_clock(item)}Answer{who}</h3>{_prose(item['text'] or item['unavailable'] or '')}"
     elif item["kind"] == "thinking":
         text = _prose(item["text"] or item["unavailable"] or "")
-        yield f'<details class="thinking"><summary>Thinking{who}</summary>{text}</details>'
+        yield f'<details class="thinking"><summary>{_clock(item)}Thinking{who}</summary>{text}</details>'
     else:
         words = " · ".join(word for word in (item["name"], one_line(item["text"] or "")) if word)
-        yield f'<p class="dim">{_text(item["kind"])}{who} · {_text(words)}</p>'
+        yield f'<p class="dim">{_clock(item)}{_text(item["kind"])}{who} · {_text(words)}</p>'
+
+
+def _clock(item: dict[str, Any]) -> str:
+    if not item["at"]:
+        return ""
+    return f"<time>{_text(local_time(item['at'], seconds=True).rpartition(' ')[2])}</time>"
 
 
 def _call(item: dict[str, Any], who: str) -> str:
     tool, _, rest = call_heading(item).partition(" · ")
-    outcome = item["call"]["outcome"]
-    style = {"ok": "good", "failed": "bad", "denied": "bad", "rejected": "bad"}.get(outcome, "dim")
-    blocks = []
-    lines = 0
+    subject, _, state = rest.rpartition(f" · {item['call']['outcome']}")
+    subject, state = (subject, f"{item['call']['outcome']}{state}") if subject else ("", rest)
+    style = _STATES.get(item["call"]["outcome"], "dim")
+    blocks, lines = list[str](), 0
     for heading, language, text in call_parts(item):
-        lines += text.count("\n") + 1
+        lines += text.count("\n") + len(text) // _LINE_CHARACTERS + 1
         blocks.append(f"<h3>{_text(heading)}</h3>{_diff(text) if language == 'diff' else _pre(text)}")
-    state = " open" if lines <= _OPEN_LINES else ""
+    opened = " open" if lines <= _OPEN_LINES else ""
+    named = f"{_text(subject)} · " if subject else ""
     return (
-        f'<details{state}><summary><b>{_text(tool)}</b> <span class="{style}">{_text(rest)}</span>{who}</summary>'
-        f"{''.join(blocks)}</details>"
+        f"<details{opened}><summary>{_clock(item)}<b>{_text(tool)}</b> {named}"
+        f'<span class="{style}">{_text(state)}</span>{who}</summary>{"".join(blocks)}</details>'
     )
 
 
@@ -128,7 +141,15 @@ def _prose(text: str) -> str:
 
 
 def _paragraph(text: str) -> str:
-    return f"<p>{_text(text.strip(chr(10)))}</p>" if text.strip() else ""
+    if not text.strip():
+        return ""
+    pieces, done, shown = list[str](), 0, text.strip("\n")
+    for mark in _MARKS.finditer(shown):
+        pieces.append(_text(shown[done : mark.start()]))
+        pieces.append(f"<code>{_text(mark[2])}</code>" if mark[2] else f"<b>{_text(mark[3])}</b>")
+        done = mark.end()
+    pieces.append(_text(shown[done:]))
+    return f"<p>{''.join(pieces)}</p>"
 
 
 def _pre(text: str) -> str:

@@ -226,16 +226,22 @@ def strings(value: Any) -> Iterator[str]:
 
 def _turns(items: Iterable[Item], source: _Contents) -> list[dict[str, Any]]:
     turns: list[dict[str, Any]] = []
+    early: list[Item] = []
     for item in items:
         if item["kind"] == "prompt":
             number = turns[-1]["number"] + 1 if turns else 1
             turns.append(_turn(number, item, source.prompt(item)))
-            continue
-        if not turns:
-            turns.append(_turn(0, item, None))
-        turns[-1]["items"].append(source.item(item))
-        turns[-1]["ended_at"] = item["at"] or turns[-1]["ended_at"]
-    return turns or [_turn(0, {"at": None, "order": 0}, None)]
+        elif not turns and item["kind"] == "gap":
+            # What nobody saw opens no turn; it stands at the head of the first.
+            early.append(source.item(item))
+        else:
+            if not turns:
+                turns.append(_turn(0, item, None))
+            turns[-1]["items"].append(source.item(item))
+            turns[-1]["ended_at"] = item["at"] or turns[-1]["ended_at"]
+    turns = turns or [_turn(0, {"at": None, "order": 0}, None)]
+    turns[0]["items"][:0] = early
+    return turns
 
 
 def _turn(number: int, item: Item, prompt: dict[str, Any] | None) -> dict[str, Any]:
