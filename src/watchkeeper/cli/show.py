@@ -33,15 +33,17 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
     """Print the timeline, or ``{"session", "agents", "items": [...], "total"}``; with --call one call."""
     if not arguments.session and not arguments.call:
         raise UsageError("no session given", hint="Run `wk sessions` for the list.")
-    from watchkeeper.queries.sessions import get_session
+    from watchkeeper.queries.sessions import content_gone, get_session
 
     with fresh_reader(context) as (reader, age):
         detail = get_session(reader, arguments.session) if arguments.session else None
         if arguments.call:
             _show_call(reader, arguments.call, detail, context, age)
         elif detail is not None and context.json:
-            items = list(_items(reader, detail["session"]["session_id"]))
-            context.emit(with_age({**detail, "items": items, "total": len(items)}, age))
+            session_id = detail["session"]["session_id"]
+            items = list(_items(reader, session_id))
+            gone = content_gone(reader, session_id)
+            context.emit(with_age({**detail, "items": items, "total": len(items), "content_gone": gone}, age))
         elif detail is not None:
             _show_session(reader, detail, context, full=arguments.full)
     return 0
@@ -79,10 +81,20 @@ def _show_call(
 def _show_session(reader: Reader, detail: dict[str, Any], context: Context, *, full: bool) -> None:
     from watchkeeper.cli.timeline_view import TimelineView
     from watchkeeper.queries.calls import get_call
+    from watchkeeper.queries.sessions import content_gone
 
     row = detail["session"]
     for line in _heading(row, context):
         context.line(line)
+    gone = content_gone(reader, row["session_id"])
+    if gone is not None:
+        why = "it was older than the archive keeps" if gone["reason"] == "age" else "the archive was full"
+        context.line(
+            context.style(
+                f"Its content was dropped on {local_time(gone['at'])}: {why}. Figures are kept.", "warn"
+            )
+        )
+        context.line()
     view = TimelineView(context, detail["agents"], lambda identity: get_call(reader, identity), full=full)
     last_call = ""
     for item in _items(reader, row["session_id"]):

@@ -155,6 +155,18 @@ def get_session(reader: Reader, session_id: str, now_ms: int | None = None) -> d
     return {"session": found[0], "agents": list(_agents(reader, full))}
 
 
+def content_gone(reader: Reader, session_id: str) -> dict[str, Any] | None:
+    """Return ``{"reason", "at"}`` where what a session's transcripts held was dropped; figures are still there.
+
+    ``reason`` is ``age`` (beyond retention) or ``size`` (for want of room). What came later is there again.
+    """
+    mark = reader.value("SELECT value FROM meta WHERE name = ?", (f"retired:{session_id}",))
+    if mark is None:
+        return None
+    reason, _, at = str(mark).partition(":")
+    return {"reason": reason, "at": rfc3339(int(at))}
+
+
 def resolve_session(reader: Reader, prefix: str) -> str:
     """Return the whole id of the one session that begins with `prefix`.
 
