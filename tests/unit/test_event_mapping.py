@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from watchkeeper.events.derive import derive_session
 from watchkeeper.events.entities import ENTITIES
-from watchkeeper.events.merge import Facts, State, encode_state, join, lift
+from watchkeeper.events.merge import Facts, State, decode_state, encode_state, join, lift
 from watchkeeper.queries.forms import project_name
 from watchkeeper.sources.claude_code.hook_events import HOOK_EVENTS
 from watchkeeper.sources.claude_code.hooks import KNOWN_EVENTS, HookEvent, map_hook
@@ -254,6 +255,29 @@ def test_a_run_of_lines_says_of_its_session_what_its_lines_say_one_by_one() -> N
     assert len(together) < len(one_by_one)
     assert merged_states(together) == merged_states(one_by_one)
     assert runs.take() == []
+
+
+@pytest.mark.parametrize(
+    ("kinds", "title"),
+    [(("summary", "user"), None), (("user", "summary"), "A title"), (("summary", "progress"), "A title")],
+)
+def test_a_summary_before_a_sessions_own_messages_is_the_title_of_another(
+    kinds: tuple[str, ...], title: str | None
+) -> None:
+    bodies = {
+        "summary": {"summary": "A title", "leafUuid": "u"},
+        "user": {"message": {"role": "user", "content": "hello"}},
+        "progress": {"data": {"type": "bash_progress"}},
+    }
+    facts = [
+        item
+        for number, kind in enumerate(kinds, 1)
+        for item in map_line(TranscriptLine("t:f:0:1", number, {"type": kind, **bodies[kind]}, "s", None))
+    ]
+    state = decode_state(merged_states(facts)["session", "s"])
+    row = derive_session("s", state)["sessions"]
+    assert row is not None
+    assert row["title_summary"] == title
 
 
 def merged_states(items: list[Facts]) -> dict[tuple[str, str], bytes]:

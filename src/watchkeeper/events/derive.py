@@ -275,6 +275,19 @@ def _contradiction_text(item: Row) -> str:
     return f"The witnesses disagree on {item['field']}: {said}."
 
 
+def derive_session(key: str, state: State) -> dict[str, Row | None]:
+    """Return the row of table ``sessions``.
+
+    Old clients began a new session's file with summaries of earlier sessions: one that stands before the session's
+    own first message is another's title.
+    """
+    session = values_of("session", state)
+    begins, summary = session["messages_from"], state.get("title_summary")
+    if begins is not None and summary is not None and summary[0] < begins:
+        session["title_summary"] = None
+    return {"sessions": {"session_id": key, **session}}
+
+
 def derive_request(key: str, state: State) -> dict[str, Row | None]:
     """Return the row of table ``requests``; its cost is what the client reported, or still to be computed."""
     request = values_of("request", state)

@@ -62,6 +62,7 @@ SESSION: dict[str, Field] = {
     "title_custom": Field("latest", "text", "Title that the user gave."),
     "title_ai": Field("latest", "text", "Title that the client made up."),
     "title_summary": Field("latest", "text", "Summary line of old clients."),
+    "messages_from": Field("min", "number", "Line of its file where its own messages begin."),
     "first_prompt": Field("least", "text", "Start of the first prompt."),
     "cost_micros": Field("max", "micro-dollars", "The client's own total."),
     "cost_incomplete": Field("max", "0 or 1", "The client met a model that it has no price for."),

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from watchkeeper.events.derive import Row, derive_call, derive_request, ref_size, values_of
+from watchkeeper.events.derive import Row, derive_call, derive_request, derive_session, ref_size, values_of
 from watchkeeper.events.merge import State
 
 _json = msgspec.json.Encoder(order="deterministic").encode
@@ -74,6 +74,19 @@ USAGE_INDEX = (
     "nested",
 )
 """All that sums over time need, in the order in which they are grouped: no row of the table is looked at for them."""
+
+CALLS_INDEX = (
+    "session_id",
+    "started_at",
+    "agent_id",
+    "tool",
+    "mcp_server",
+    "outcome",
+    "signature",
+    "lines_added",
+    "lines_removed",
+)
+"""The calls of a session in order; with what statistics count, so that no row of the table is looked at for them."""
 
 TABLES: dict[str, Table] = {
     table.name: table
@@ -169,7 +182,7 @@ TABLES: dict[str, Table] = {
                 "seen": "INTEGER",
                 "contradicted": "INTEGER",
             },
-            (("session_id", "started_at"), ("started_at",)),
+            (CALLS_INDEX, ("started_at",)),
         ),
         Table(
             "requests",
@@ -363,7 +376,7 @@ def _plain(table: str, entity: str) -> Callable[[str, State], dict[str, Row | No
 
 
 PROJECTIONS: dict[str, Callable[[str, State], dict[str, Row | None]]] = {
-    "session": _plain("sessions", "session"),
+    "session": derive_session,
     "prompt": _plain("prompts", "prompt"),
     "call": derive_call,
     "request": derive_request,

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from watchkeeper.events.merge import UNKNOWN_TIME, Facts
-from watchkeeper.sources.claude_code.transcript_view import SEEN, View, text_of
+from watchkeeper.sources.claude_code.transcript_view import RANK_MAIN, SEEN, View, text_of
 
 
 class SessionRuns:
@@ -21,12 +21,20 @@ class SessionRuns:
         self._said: tuple[Any, ...] = ()
         self._view: View | None = None
         self._first = self._last = UNKNOWN_TIME
+        self._line: int | None = None
 
-    def add(self, view: View) -> None:
-        """Note what a line says about its session."""
+    def add(self, view: View, number: int) -> None:
+        """Note what a line says about its session.
+
+        Args:
+            view: The line.
+            number: Its number in its file.
+        """
         if not view.session:
             return
         body = view.body
+        # Where a session's messages begin is told by the first of a run, so one begins there.
+        messages = view.rank == RANK_MAIN and isinstance(body.get("message"), dict)
         said = (
             view.session,
             view.rank,
@@ -39,7 +47,7 @@ class SessionRuns:
             text_of(body.get("version")),
             text_of(body.get("permissionMode")),
         )
-        if said == self._said:
+        if said == self._said and (self._line is not None or not messages):
             if view.at < self._first:
                 self._first = view.at
             elif view.at > self._last:
@@ -47,6 +55,7 @@ class SessionRuns:
             return
         self._end()
         self._said, self._view, self._first, self._last = said, view, view.at, view.at
+        self._line = number if messages else None
 
     def take(self) -> list[Facts]:
         """Return the facts of all lines that were noted and not yet taken."""
@@ -69,6 +78,7 @@ class SessionRuns:
             "entrypoint": entrypoint,
             "versions": [version] if version else None,
             "permission_modes": [mode] if mode else None,
+            "messages_from": self._line,
             "seen": SEEN,
         }
         times = {} if timeless else {"started_at": at, "last_at": at}

@@ -45,7 +45,7 @@ def map_line(line: TranscriptLine, runs: SessionRuns | None = None) -> list[Fact
     """
     view = view_of(line)
     told = SessionRuns() if runs is None else runs
-    told.add(view)
+    told.add(view, line.number)
     facts = told.take() if runs is None else []
     kind = line.body.get("type")
     if kind is None and isinstance(line.body.get("message"), dict):
