@@ -332,6 +332,26 @@ def test_a_hold_is_set_listed_and_released_by_prefix(
     assert wk(settings, monkeypatch, "hold", SESSION[:8], "--release") == 1
 
 
+def test_show_says_that_the_content_has_gone_and_keeps_the_timeline(
+    deleted: tuple[Settings, dict[Path, bytes]],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    settings, _ = deleted
+    assert wk(settings, monkeypatch, "show", SESSION[:8]) == 0
+    before = json.loads(capsys.readouterr().out)
+    assert before["content_gone"] is None
+    with Recording(settings) as recording:
+        sweep(recording, at_ms=AT_NS // 1_000_000 + 400 * 86_400_000)
+    assert wk(settings, monkeypatch, "show", SESSION[:8]) == 0
+    after = json.loads(capsys.readouterr().out)
+    assert after["content_gone"]["reason"] == "age"
+    assert after["total"] == before["total"]
+    assert after["session"] == before["session"]
+    assert run(["show", SESSION[:8]]) == 0
+    assert "was dropped on" in capsys.readouterr().out
+
+
 def test_disk_adds_up_what_is_there(
     deleted: tuple[Settings, dict[Path, bytes]],
     monkeypatch: pytest.MonkeyPatch,

@@ -25,7 +25,8 @@ class Part(NamedTuple):
 def disk_parts(settings: Settings) -> list[Part]:
     """Return what each part takes; everything in the home is in one of them."""
     places = settings.places
-    sizes = {"ledger": [0, 0], "index": [0, 0], "archive": [0, 0], "raw archive": [0, 0], "spool": [0, 0]}
+    names = ("ledger", "index", "index journal", "archive", "raw archive", "spool")
+    sizes = {name: [0, 0] for name in names}
     other = [0, 0]
     for path, size in _files(str(places.home)):
         part = sizes.get(_part_of(Path(path), settings), other)
@@ -66,9 +67,9 @@ def _part_of(path: Path, settings: Settings) -> str:
     for name, folder in (("archive", places.archive), ("ledger", places.ledger), ("spool", places.spool)):
         if path.is_relative_to(folder):
             return name
-    # The index, its journals, and what was set aside or is being made anew.
     if path.parent == places.home and path.name.startswith(places.database.stem + "."):
-        return "index"
+        # Beside the index itself: what was set aside or is being made anew. The journal comes and goes with writing.
+        return "index journal" if path.name.endswith(("-wal", "-shm")) else "index"
     return "other"
 
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -38,9 +39,12 @@ log = logging.getLogger("watchkeeper.recorder")
 
 SPARED_MS = 24 * 3_600_000
 """Sessions with an event this recent are in use, and never dropped for want of room."""
-SNAPSHOT_STATES = 20_000
-"""States after which a snapshot is closed and the next begun, to bound memory."""
+SNAPSHOT_STATES = 2_000
+"""States after which a snapshot is closed and the next begun: to join them into the index takes half a second."""
 DAY_MS = 86_400_000
+_ARCHIVES = frozenset({"archive", "raw archive"})
+_ROUNDS = 4
+"""Snapshots take room too, so after the first round a little may still be too much."""
 
 
 @dataclass
@@ -71,6 +75,7 @@ class SweepReport:
     dropped: list[dict[str, Any]] = field(default_factory=list)
     frames: int = 0
     bytes_before: int = 0
+    """What both archives take."""
     bytes_after: int = 0
     held: list[str] = field(default_factory=list)
     over_bytes: int = 0
@@ -107,28 +112,41 @@ def sweep_steps(
 ) -> Iterator[None]:
     """Do a sweep in steps of a second or so, so that recording can go on in between; raises as `sweep`."""
     now = now_ms() if at_ms is None else at_ms
-    report.bytes_before = report.bytes_after = _budgeted(recording)
+    report.bytes_before = report.bytes_after = _archived(recording)
     if not dry_run:
         yield from _collect(recording, report)
-    chosen = choose(recording, report, now)
-    report.dropped = [
-        {"session_id": item.session_id, "last_at": item.last_at, "bytes": item.bytes, "reason": item.reason}
-        for item in chosen
-    ]
-    if dry_run:
-        report.bytes_after -= sum(item.bytes for item in chosen)
-        return
-    while chosen:
-        batch, states = _Batch(recording), 0
-        reason = chosen[0].reason
-        while chosen and chosen[0].reason == reason and states < SNAPSHOT_STATES:
-            states = batch.add(chosen.pop(0), report)
+    for _ in range(_ROUNDS):
+        chosen = choose(recording, report, now)
+        report.dropped += [
+            {
+                "session_id": item.session_id,
+                "last_at": item.last_at,
+                "bytes": item.bytes,
+                "reason": item.reason,
+            }
+            for item in chosen
+        ]
+        if dry_run:
+            report.bytes_after -= sum(item.bytes for item in chosen)
+            return
+        yield from _retire(recording, chosen, report)
+        yield from _collect(recording, report)
+        report.over_bytes = _over(recording)
+        if not chosen or not report.over_bytes:
+            break
+    report.bytes_after = _archived(recording)
+
+
+def _retire(recording: Recording, chosen: list[Candidate], report: SweepReport) -> Iterator[None]:
+    """Retire sessions in batches, each with one reason."""
+    batch: _Batch | None = None
+    for item, following in zip_longest(chosen, chosen[1:]):
+        batch = batch or _Batch(recording)
+        yield from batch.add(item, report)
+        if batch.states >= SNAPSHOT_STATES or following is None or following.reason != item.reason:
+            batch.retire(item.reason)
+            batch = None
             yield
-        batch.retire(reason)
-        yield
-    yield from _collect(recording, report)
-    report.bytes_after = _budgeted(recording)
-    report.over_bytes = _over(recording)
 
 
 def choose(recording: Recording, report: SweepReport, now: int) -> list[Candidate]:
@@ -145,7 +163,8 @@ def choose(recording: Recording, report: SweepReport, now: int) -> list[Candidat
         else:
             continue
         if item.session_id in held:
-            report.held.append(item.session_id)
+            if item.session_id not in report.held:
+                report.held.append(item.session_id)
             continue
         over -= item.bytes
         chosen.append(item)
@@ -191,8 +210,13 @@ class _Batch:
         self._digests: dict[str, None] = {}
         self._bytes = 0
 
-    def add(self, item: Candidate, report: SweepReport) -> int:
-        """Take in one session; return how many states there are now."""
+    @property
+    def states(self) -> int:
+        """How many states there are now."""
+        return len(self._states)
+
+    def add(self, item: Candidate, report: SweepReport) -> Iterator[None]:
+        """Take in one session, a range at a time."""
         for row in item.ranges:
             try:
                 result = self._interpreted(row, item.files[row.file_key])
@@ -203,10 +227,10 @@ class _Batch:
             else:
                 self._join(result)
             self._digests.update(dict.fromkeys(name for name in (row.digest, row.raw_digest) if name))
+            yield
         self._retirement.sessions.append(item.session_id)
         self._retirement.files.extend(item.files)
         self._bytes += item.bytes
-        return len(self._states)
 
     def retire(self, reason: str) -> None:
         """Put the snapshot into the archive and the retirement on record."""
@@ -311,14 +335,15 @@ def _frames(directory: Path) -> Iterator[Address]:
             log.warning("left out of housekeeping: %s", error)
 
 
-def _budgeted(recording: Recording) -> int:
-    return sum(part.bytes for part in disk_parts(recording.settings) if part.name in BUDGETED)
+def _archived(recording: Recording) -> int:
+    """Return what both archives take, in bytes."""
+    return sum(part.bytes for part in disk_parts(recording.settings) if part.name in _ARCHIVES)
 
 
 def _over(recording: Recording) -> int:
     """Return by how many bytes archive or disk are beyond their budgets, whichever is more."""
     settings, parts = recording.settings, disk_parts(recording.settings)
-    archive = sum(part.bytes for part in parts if part.name in {"archive", "raw archive"})
+    archive = sum(part.bytes for part in parts if part.name in _ARCHIVES)
     total = sum(part.bytes for part in parts if part.name in BUDGETED)
     over = [0]
     if settings["archive.max_bytes"]:

@@ -12,6 +12,7 @@ import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -228,7 +229,7 @@ class _Job:
         generation = self._generation(ranges, path)
         pieces: list[bytes] = []
         chosen = [item for item in ranges if item["generation"] == generation]
-        for item, following in zip(chosen, [*chosen[1:], None], strict=True):
+        for item, following in zip_longest(chosen, chosen[1:]):
             pieces.append(self._piece(item, following, path))
         content = b"".join(pieces)
         lines = content.count(b"\n") + bool(content and not content.endswith(b"\n"))
