@@ -18,11 +18,11 @@ from watchkeeper.redaction.values import code, placeholder, random_looking, word
 
 _REACH = 200
 
-MEMBER_KIND, QUOTED_KIND, BARE_KIND, ELEMENT_KIND, PAIR_KIND = range(1, 6)
+MEMBER_KIND, QUOTED_KIND, BARE_KIND, ELEMENT_KIND, PAIR_KIND, SQL_KIND, USER_KIND, OPTION_KIND = range(1, 9)
 
 _reach = str(_REACH).encode()
 _BARE = rb"[^\s\x00-\x20\"'\\`;&|<>]"
-_OPEN = rb"(?!\[redacted:|[<$ (*=]|%[({])"
+_OPEN = rb"(?!\[redacted:|[<>$ (*=,;):]|!\$|%[({])"
 _PAIR = (
     rb"(?:" + INNER_QUOTE + rb"[, ]|\"[ ]?,[ ]?(?=\"value\":)|" + BLANK + rb")" + BLANK + rb"{0,16}+(?:\\*\")?value"
     rb"(?:(?<=\"value)" + MEMBER + rb"|" + INNER_QUOTE + rb"?[ ]?[:=][ ]?" + INNER_QUOTE + rb"?)"
@@ -39,7 +39,8 @@ _VALUES = (
     + _OPEN + _value(rb"[^\"'\\\x00-\x1f]", 3)
     + rb"|" + SIGN + _OPEN + _value(_BARE, 4)
     + rb"|>" + _OPEN + rb"(?=([^\s\x00-\x20<>\"'\\]{4," + _reach + rb"})</)"
-    + rb"|" + _PAIR + _OPEN + _value(rb"[^\s\x00-\x20\"'\\]", 4) + rb")"
+    + rb"|" + _PAIR + _OPEN + _value(rb"[^\s\x00-\x20\"'\\]", 4)
+    + rb"|[ ]{1,2}'" + _OPEN + rb"(?=([^\s\x00-\x20\"'\\]{5," + _reach + rb"})'))"
 )  # fmt: skip
 _REST = rb"[a-z0-9_-]{0,40}+"
 _KEY_WORDS = (
@@ -62,13 +63,13 @@ def _after_words(before: Iterable[str], keyword: bytes) -> bytes:
 _GATES: tuple[re.Pattern[bytes], ...] = tuple(
     re.compile(expression)
     for expression in (
-        rb"pass(?:w(?:or)?d|wd|phrase|code|(?:(?<![a-z]pass)|(?<=\\[nrtfb]pass))(?![a-z]))" + _REST + _VALUES,
+        rb"pass(?:w(?:or)?d|wd|phrase|code|(?:(?<![a-z]pass)|(?<=\\[nrtfb]pass))(?![a-z]|[_-][a-z]))"
+        + _REST
+        + _VALUES,
         rb"secret" + _REST + _VALUES,
         rb"token(?!s)" + _REST + _VALUES,
         rb"key" + _after_words(_KEY_WORDS, b"key") + _REST + _VALUES,
         rb"pwd(?:(?<![a-z]pwd)|(?<=\\[nrtfb]pwd)|(?<=dbpwd)|(?<=userpwd))" + _VALUES,
-        rb"_auth(?=[ =:\"])" + _VALUES,
-        rb"credential" + _REST + _VALUES,
     )
 )
 _FLAG = re.compile(
@@ -80,6 +81,11 @@ _FLAG = re.compile(
     + rb"}))"
 )
 
+
+_OPTION = re.compile(
+    rb" -(?:(?:u|-user)[ =]{0,2}" + INNER_QUOTE + rb"?[a-z0-9_.@+\\%-]{1,64}:" + _OPEN + _value(_BARE, 3)
+    + rb"|[paw][ ]{0,2}" + INNER_QUOTE + rb"?(?!-)" + _OPEN + _value(_BARE, 3) + rb")"
+)  # fmt: skip
 
 Candidate = tuple[int, int, int, int]
 """A name with a value, as far as a gate can tell: where the value starts and ends, where the telling word of
@@ -94,6 +100,10 @@ def candidates(lowered: bytes) -> list[Candidate]:
         for hit in gate.finditer(lowered)
     ]
     found += [(*hit.span(1), hit.start(), BARE_KIND) for hit in _FLAG.finditer(lowered)]
+    found += [
+        (*hit.span(kind := hit.lastindex or 1), hit.start(), kind + SQL_KIND)
+        for hit in _OPTION.finditer(lowered)
+    ]
     found.sort()
     return found
 
@@ -106,6 +116,7 @@ _RUNS = {
     BARE_KIND: re.compile(_BARE + rb"*"),
     ELEMENT_KIND: re.compile(rb"[^\s\x00-\x20<>\"'\\]*"),
     PAIR_KIND: re.compile(rb"[^\s\x00-\x20\"'\\]*"),
+    SQL_KIND: re.compile(rb"[^\s\x00-\x20\"'\\]*"),
 }
 
 
@@ -121,6 +132,8 @@ class Assignment(NamedTuple):
 def weigh(data: bytes, candidate: Candidate) -> Assignment | None:
     """Return the secret of a candidate, or None where it is none."""
     start, end, word, kind = candidate
+    if kind >= USER_KIND:
+        return _option(data, start, end, word, kind)
     name_start = _name_start(data, word)
     name_end = _name_end(data, word)
     name = data[name_start:name_end]
@@ -174,12 +187,16 @@ def _name_end(data: bytes, word: int) -> int:
 PASSWORD, SECRET, TOKEN = "password", "secret", "token"  # noqa: S105  -- kinds of names
 
 _DIGIT = re.compile(rb"[0-9]")
+_NUMBER = re.compile(rb"0x[0-9A-Fa-f]{1,16}$|[0-9][0-9._,]*$")
+_PERCENT = re.compile(rb"%[0-9A-Fa-f]{2}")
+_PATH = re.compile(rb"(?:~|\.{0,2}/|[A-Za-z]:\\)?(?:/?[A-Za-z0-9_.-]{1,24}/)+[A-Za-z0-9_.-]{0,40}$|/[a-z]+$")
+_NAME_LIKE = re.compile(rb"[-_. /:]|[a-z][A-Z]|(?i:pass|secret|token|key|auth)")
 _SPECIAL = re.compile(rb"[!#%^*+=?~@$&]")
 _BRACKETS = re.compile(rb"[(){}\[\],]")
 _ABOUT = re.compile(
     rb"(?:next|page|continuation|sync|pad|eos|bos|unk|sep|cls|mask|stop|cancel|cancellation|last|first|start|end|prev"
     rb"|previous|max|min|num|total|input|output|prompt|completion|special|design|css|theme|per|line|color|colour"
-    rb"|lookahead|current|comment|keyword|operator|parse|syntax|string|public|primary|foreign|sort|partition)[_-]?token"
+    rb"|lookahead|current|comment|keyword|operator|parse|syntax|string|public(?:_?key)?|primary|foreign|sort|partition)[_-]?token"
     rb"|(?:no|has|is|use|show|hide|set|get|need|needs|require|requires|forgot|reset|toggle|validate|verify|check|invalid|missing)"
     rb"[_-](?:pass|secret|token)"
     rb"|(?:pass(?:w(?:or)?d|wd|phrase|code)?|secret|token|key|credential)s?[_-]?(?:file|path|dir|url|uri|name|header|limit"
@@ -211,7 +228,7 @@ def _standing(name: bytes) -> str | None:
 def _quoted_secret(value: bytes, standing: str, *, upper: bool) -> bool:
     digits = _DIGIT.search(value) is not None
     if upper:
-        return len(value) >= 6 and not (b" " in value and words(value))
+        return len(value) >= 6 and not _PATH.match(value) and not (words(value) and _NAME_LIKE.search(value))
     if b" " in value or code(value):
         return False
     if standing == PASSWORD:
@@ -231,18 +248,22 @@ def _bare_secret(value: bytes, standing: str, *, upper: bool, spaced: bool, flag
     if placeholder(value) or value.startswith(b"="):
         return False
     digits = _DIGIT.search(value) is not None
+    if value.isdigit() or _NUMBER.match(value):
+        return standing == PASSWORD and len(value) >= 6 and not value.startswith(b"0x")
     if upper and not spaced:
-        return len(value) >= 6 and not _called(value)
+        return len(value) >= 6 and not _called(value) and not _PATH.match(value)
     if not (flag or upper) and _BRACKETS.search(value):
         return False
     if code(value):
         return False
     if flag:
-        return len(value) >= 4 and (standing == PASSWORD or (len(value) >= 8 and digits))
-    if value.isdigit():
-        return standing == PASSWORD and len(value) >= 6
+        return (
+            len(value) >= 4
+            and not (words(value) and not _weak(value))
+            and (standing == PASSWORD or (len(value) >= 8 and digits))
+        )
     if query in (b"?", b"&"):
-        return len(value) >= 8 and digits
+        return len(value) >= 8 and _DIGIT.search(_PERCENT.sub(b"", value)) is not None
     if standing == PASSWORD:
         mixed = digits and not words(value)
         special = _SPECIAL.search(value, 1) is not None
@@ -281,3 +302,30 @@ _HEADERS = frozenset(
     b" x-amz-security-token x-shopify-access-token x-figma-token x-auth-key circle-token job-token deploy-token"
     b" x-honeycomb-team x-csrf-token x-secret-key x-client-secret ocp-apim-subscription-key".split()
 )
+
+
+_COMMAND = re.compile(
+    rb"(?:(mysql|mariadb)|(sshpass)|(?<![a-z])(login|mongo)|(redis)|(ldap)|(docker|podman|nerdctl|chown|kubectl|sudo))"
+    rb"(?:[a-z]{0,8}|-[a-z]{2,8})(?= )(?!.{0,240}(?:[;|&]|\\+n))",
+    re.IGNORECASE,
+)
+_TAKEN_BY = ((1, b"p", "mysql-password"), (2, b"p", "sshpass-password"), (3, b"p", "login-password"),
+             (4, b"a", "login-password"), (5, b"w", "login-password"))  # fmt: skip
+
+
+def _option(data: bytes, start: int, end: int, option: int, kind: int) -> Assignment | None:
+    """Weigh the value of ``-u``, ``-p``, ``-a`` or ``-w``: which command takes a password by it?"""
+    value = data[start:end]
+    if placeholder(value) or re.fullmatch(rb"[0-9:.,/x-]+", value):
+        return None
+    group = 0
+    for command in _COMMAND.finditer(data, max(0, option - 240), option + 1):
+        group = command.lastindex or 0
+    if kind == USER_KIND:
+        plain = re.fullmatch(rb"[a-z_]{1,9}|[A-Z_]+", value) or value[:1] in (b"/", b".", b"~")
+        return None if group == 6 or plain else Assignment(start, end, b"", "user-password")
+    for taking, letter, form in _TAKEN_BY:
+        if group == taking and data[option + 2 : option + 3] == letter:
+            blank = data[option + 3 : option + 4] == b" "
+            return None if taking == 1 and blank else Assignment(start, end, b"", form)
+    return None

@@ -153,16 +153,19 @@ class Redactor:
 def _collect(gate: Gate, data: bytes, lowered: bytes, found: list[_Span]) -> None:
     targets = gate.targets
     if targets[0].back < 0:
-        order, weigh_value = targets[0].order, targets[0].weigh
         for hit in gate.scan.finditer(lowered if gate.lowered else data):
-            start, end = hit.span(1)
-            if weigh_value is None or weigh_value(data[start:end]):
-                found.append((start, end, order))
+            group = hit.lastindex or 1
+            target = targets[group - 1]
+            start, end = hit.span(group)
+            if target.weigh is None or target.weigh(data[start:end]):
+                found.append((start, end, target.order))
         return
     for hit in gate.scan.finditer(data):
         target = targets[(hit.lastindex or 1) - 1]
         start = hit.start() - target.back
-        if starts_word(data, start) and (target.weigh is None or target.weigh(data[start : hit.end()])):
+        if (target.led or starts_word(data, start)) and (
+            target.weigh is None or target.weigh(data[start : hit.end()])
+        ):
             found.append((start, hit.end(), target.order))
 
 

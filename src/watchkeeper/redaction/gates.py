@@ -27,6 +27,7 @@ class Target:
     order: int
     back: int
     weigh: Callable[[bytes], bool] | None
+    led: bool = False
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,7 @@ class _Prefix:
     anchor: bytes
     pivot: int
     body: bytes
+    lead: bytes
     target: Target
 
 
@@ -50,23 +52,31 @@ def build_gates(rules: Iterable[Rule]) -> tuple[Gate, ...]:
     """Return the gates for all rules that give prefixes or scans, in their order of priority.
 
     Raises:
-        ValueError: A scan has other groups than the one named ``secret``.
+        ValueError: A scan has no group, or several.
     """
     grouped: dict[bytes, list[_Prefix]] = {}
-    gates: list[Gate] = []
+    expressions: dict[tuple[bytes, bool], list[tuple[bytes, Target]]] = {}
     for order, rule in enumerate(rules):
-        for scan in rule.scans:
-            expression = re.compile(scan)
-            if expression.groups != 1 or "secret" not in expression.groupindex:
-                raise ValueError(f"{rule.name}: a scan has one group, named secret")
-            gates.append(Gate(expression, rule.lowered, (Target(order, -1, rule.weigh),)))
+        for literal, rest in rule.scans:
+            if re.compile(rest).groups != 1:
+                raise ValueError(f"{rule.name}: a scan has exactly one group")
+            target = Target(order, -1, rule.weigh)
+            expressions.setdefault((literal, rule.lowered), []).append((rest, target))
         for anchor in rule.anchors:
             pivot = _pivot(anchor)
             byte = anchor if pivot is None else anchor[pivot : pivot + 1]
             last = len(anchor) - 1 if pivot is None else pivot
-            target = Target(order, 0 if pivot is None else pivot, rule.weigh)
-            grouped.setdefault(byte, []).append(_Prefix(anchor, last, rule.body, target))
-    return (*(_gate(byte, prefixes) for byte, prefixes in grouped.items()), *gates)
+            target = Target(order, (pivot or 0) + rule.lead[1], rule.weigh, bool(rule.lead[1]))
+            grouped.setdefault(byte, []).append(_Prefix(anchor, last, rule.body, rule.lead[0], target))
+    scans = (
+        Gate(
+            re.compile(re.escape(literal) + _either(rest for rest, _ in parts)),
+            lowered,
+            tuple(target for _, target in parts),
+        )
+        for (literal, lowered), parts in expressions.items()
+    )
+    return (*(_gate(byte, prefixes) for byte, prefixes in grouped.items()), *scans)
 
 
 def starts_word(data: bytes, start: int) -> bool:
@@ -97,7 +107,11 @@ def _pivot(anchor: bytes) -> int | None:
     """Return the place of the byte to search for; None for an anchor that is searched for as a whole."""
     if anchor[-1:] in (b"-", b"_", b"."):
         return len(anchor) - 1
-    return next((place for place, byte in enumerate(anchor) if 65 <= byte <= 90), None)
+    return next((anchor.index(byte) for byte in _PIVOTS if byte in anchor), None)
+
+
+_PIVOTS = tuple(bytes([byte]) for byte in b"~$JAGSZDEFHIKLMNOPQRTUVWXYCB")
+"""Bytes to search for, chosen so that few of them serve all prefixes."""
 
 
 def _gate(byte: bytes, prefixes: list[_Prefix]) -> Gate:
@@ -125,7 +139,7 @@ def _alternatives(prefixes: list[_Prefix], targets: list[Target]) -> bytes:
     parts = []
     for prefix in prefixes:
         seen, rest = prefix.anchor[: prefix.pivot + 1], prefix.anchor[prefix.pivot + 1 :]
-        behind = rb"(?<=" + re.escape(seen) + rb")" if len(seen) > 1 else b""
+        behind = rb"(?<=" + prefix.lead + re.escape(seen) + rb")" if prefix.lead or len(seen) > 1 else b""
         parts.append(behind + re.escape(rest) + rb"(" + prefix.body + TAIL + rb")")
         targets.append(prefix.target)
     return _either(parts)

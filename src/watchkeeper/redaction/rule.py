@@ -8,7 +8,7 @@ carries text that it must hit and text that it must leave alone, and the tests r
 A rule is one of three kinds, told apart by what it gives:
 
 - ``anchors`` and ``body``: a token that is known by its prefix, and goes with it.
-- ``scans``: whole expressions, each starting with a literal text, whose group ``secret`` goes.
+- ``scans``: whole expressions, each a literal text and what follows it, whose only group goes.
 - ``names`` and ``value``: the service behind the value of a name such as ``DATADOG_API_KEY``. What counts as
   such a name, and what as a value worth hiding, is one matter for all of them: see `assignments`.
 
@@ -44,8 +44,9 @@ class Rule:
         negative: JSON text that resembles it and must stay as it is.
         anchors: Prefixes that start a token of this kind.
         body: Regular expression without groups for what follows a prefix.
-        scans: Regular expressions that begin with a literal text; their group ``secret`` is what goes. Each
-            must need only bounded time to fail.
+        lead: Expression of fixed width, and that width, for what stands before a prefix and goes with it.
+        scans: Pairs of a literal text and the regular expression that follows it; its only group is what goes.
+            It must need only bounded time to fail.
         lowered: The scans are in lower case and stand for any case.
         weigh: Says whether bytes that were found are a secret; for formats that are loose.
         names: Regular expression for names, in lower case, that belong to this kind.
@@ -58,7 +59,8 @@ class Rule:
     negative: bytes
     anchors: tuple[bytes, ...] = ()
     body: bytes = b""
-    scans: tuple[bytes, ...] = ()
+    lead: tuple[bytes, int] = (b"", 0)
+    scans: tuple[tuple[bytes, bytes], ...] = ()
     lowered: bool = False
     weigh: Callable[[bytes], bool] | None = None
     names: bytes = b""

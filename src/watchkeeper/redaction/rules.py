@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from watchkeeper.redaction.rule import ASSIGNED, FILLER, NOT_A_VALUE, Rule
-from watchkeeper.redaction.tokens import TOKENS
+from watchkeeper.redaction.contexts import COMMANDS, FILES, WEB
+from watchkeeper.redaction.named import NAMED
+from watchkeeper.redaction.rule import ASSIGNED, FILLER, Rule
+from watchkeeper.redaction.tokens_cloud import CLOUDS, DATABASES, MONITORING
+from watchkeeper.redaction.tokens_code import CONTINUOUS_INTEGRATION, GIT_HOSTS, REGISTRIES, TOOLS
+from watchkeeper.redaction.tokens_services import MESSAGES, MODELS, PAYMENT
 from watchkeeper.redaction.values import placeholder
 
 _KEY_TEXT = (
@@ -17,9 +21,12 @@ _PRIVATE_KEY = Rule(
     # A key whose end was cut off is known by its long lines; without that limit prose after a lone marker
     # would go.
     scans=(
-        rb"-----BEGIN (?:[A-Z0-9]{1,12} ){0,3}PRIVATE KEY(?: BLOCK)?-----(?P<secret>"
-        rb"(?:" + _KEY_TEXT + rb")++(?=-----END )"
-        rb"|(?:(?:\\++(?:[nrt]|u000[9aAdD]))*+[ \t]{0,8}[A-Za-z0-9+/=]{16,}+)++)",
+        (
+            b"-----BEGIN ",
+            rb"(?:[A-Z0-9]{1,12} ){0,3}PRIVATE KEY(?: BLOCK)?-----(?=(?:[^-]|-(?!----)){0,200}?[A-Za-z0-9+/]{16})("
+            rb"(?:" + _KEY_TEXT + rb")++(?=-----END )"
+            rb"|(?:(?:\\++(?:[nrt]|u000[9aAdD]))*+[ \t]{0,8}[A-Za-z0-9+/=]{16,}+)++)",
+        ),
     ),
     positive=b'{"content":"-----BEGIN RSA PRIVATE KEY-----\\nMIIE'
     + FILLER
@@ -30,9 +37,20 @@ _PRIVATE_KEY = Rule(
     + b'\\n-----END CERTIFICATE-----\\n"}',
 )
 
+_JSON_WEB_TOKEN = Rule(
+    name="json-web-token",
+    anchors=(b"eyJ",),
+    # Only from where a word begins: nothing but the first of a long run is tried.
+    body=rb"(?:(?<![A-Za-z0-9_-]eyJ)|(?<=\\[bfnrt]eyJ)|(?<=\[[0-9]meyJ)|(?<=%[0-9A-F]{2}eyJ))"
+    rb"[A-Za-z0-9_-]{10,}+\.eyJ[A-Za-z0-9_-]{6,}+\.[A-Za-z0-9_-]{10,}+",
+    positive=b'{"stdout":"line\\neyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.' + FILLER[:43] + b'"}',
+    secret=b"eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0." + FILLER[:43],
+    negative=b'{"stdout":"eyJhbGciOiJIUzI1NiJ9 is half a token"}',
+)
+
 _SLACK_HOOK = Rule(
     name="slack-webhook",
-    scans=(rb"://hooks\.slack\.com/(?:services|workflows|triggers)/(?P<secret>[A-Za-z0-9/]{24,}+)",),
+    scans=((b"://", rb"hooks\.slack\.com/(?:services|workflows|triggers)/([A-Za-z0-9/]{24,}+)"),),
     positive=b'{"command":"curl https://hooks.slack.com/services/T0000AB12/B0000CD34/' + FILLER[:24] + b'"}',
     secret=FILLER[:24],
     negative=b'{"command":"open https://hooks.slack.com/services/docs"}',
@@ -41,10 +59,13 @@ _SLACK_HOOK = Rule(
 _URL_PASSWORD = Rule(
     name="url-password",
     scans=(
-        rb"://(?<=[A-Za-z0-9+]://)[^\s\x00-\x1f\"'`\\/@:\[<>]{0,128}:(?!\[REDACTED:|[$<{]|\*{3}|%[({sdv])"
-        rb"(?P<secret>[^\s\x00-\x1f\"'`\\/@:<>][^\s\x00-\x1f\"'`\\/@<>]{0,255})@",
+        (
+            b"://",
+            rb"(?<=[A-Za-z0-9+]://)[^\s\x00-\x1f\"'`\\/@:\[<>]{0,128}:(?!\[REDACTED:|[$<{]|\*{3}|%[({sdv]|pserver:)"
+            rb"([^\s\x00-\x1f\"'`\\/@:<>][^\s\x00-\x1f\"'`\\/@<>]{0,255})@",
+        ),
     ),
-    weigh=lambda value: not placeholder(value) or value.lower() in (b"secret", b"password", b"pass", b"test"),
+    weigh=lambda value: not placeholder(value) and not (len(value) < 4 and value.isalpha()),
     positive=b'{"command":"psql postgres://app:hunter2@db.example:5432/app"}',
     secret=b"hunter2",
     negative=b'{"command":"curl http://127.0.0.1:8080/a@b http://$USER:$PASS@host git@example.org:a/b"}',
@@ -54,9 +75,12 @@ _AUTHORIZATION = Rule(
     name="authorization-header",
     lowered=True,
     scans=(
-        rb"authorization"
-        + ASSIGNED
-        + rb"(?:(?:bearer|basic|token|apikey|bot|digest|negotiate|splunk|genie-?key|sso-key) {1,2}(?P<secret>[a-z0-9._~+/-]{8,}+=*+))",
+        (
+            b"auth",
+            rb"orization"
+            + ASSIGNED
+            + rb"(?:(?:bearer|basic|token|apikey|bot|digest|negotiate|splunk|genie-?key|sso-key) {1,2}([a-z0-9._~+/-]{8,}+=*+))",
+        ),
     ),
     weigh=lambda value: not placeholder(value),
     positive=b'{"command":"curl -H \\"Authorization: Basic ' + FILLER[:24] + b'\\" https://example.org"}',
@@ -67,7 +91,7 @@ _AUTHORIZATION = Rule(
 _BEARER = Rule(
     name="bearer-token",
     lowered=True,
-    scans=(rb"bearer {1,2}(?=[a-z._~+/-]{0,64}[0-9])(?P<secret>[a-z0-9._~+/-]{16,}+=*+)",),
+    scans=((b"bearer ", rb" {0,1}(?=[a-z._~+/-]{0,64}[0-9])([a-z0-9._~+/-]{16,}+=*+)"),),
     weigh=lambda value: not placeholder(value),
     positive=b'{"headers":{"x-forwarded":"Bearer ' + FILLER[:32] + b'"}}',
     secret=FILLER[:32],
@@ -120,22 +144,26 @@ FORMS: tuple[Rule, ...] = (
     ),
 )
 
-_AWS_SECRET = Rule(
-    name="aws-secret-key",
-    names=rb"aws_?(?:secret|session)|secretaccesskey|secret_access_key",
-    value=rb"[A-Za-z0-9+/=]{16,}",
-    positive=b'{"content":"[default]\\naws_secret_access_key = ' + FILLER[:40] + b'\\nregion = eu"}',
-    secret=FILLER[:40],
-    negative=b'{"content":"aws_secret_access_key = ${SECRET}, aws_session_token: none"}',
-)
-
 RULES: tuple[Rule, ...] = (
     _PRIVATE_KEY,
-    *TOKENS,
+    *GIT_HOSTS,
+    *CONTINUOUS_INTEGRATION,
+    *REGISTRIES,
+    *TOOLS,
+    *CLOUDS,
+    *DATABASES,
+    *MONITORING,
+    *MODELS,
+    *PAYMENT,
+    *MESSAGES,
+    _JSON_WEB_TOKEN,
     _SLACK_HOOK,
     _URL_PASSWORD,
     _AUTHORIZATION,
     _BEARER,
-    _AWS_SECRET,
+    *WEB,
+    *FILES,
+    *COMMANDS,
+    *NAMED,
     *FORMS,
 )
