@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -119,9 +120,11 @@ def _print(document: dict[str, Any], context: Context) -> None:
         "differs": "differs: would need --force",
         "there": "there already",
     }
+    folder = Path(document["files"][0]["path"]).parent
+    context.line(f"In {one_line(str(folder))}:")
     rows = [
         [
-            item["path"],
+            os.path.relpath(item["path"], folder),
             f"{item['lines']:,}" if item["lines"] else "—",
             f"{item['bytes']:,}",
             _state(item, words),
