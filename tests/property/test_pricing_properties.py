@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from decimal import Decimal
+from fractions import Fraction
 from importlib.metadata import version
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from watchkeeper.pricing.compiled import DATE, ROWS, SOURCE
+from watchkeeper.pricing.ids import parse_model
 from watchkeeper.pricing.rates import RateCard
+from watchkeeper.pricing.table import dollars
 
 CARD = RateCard()
+UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 FIRST_PARTY = sorted({row[0] for row in ROWS if row[1] == "anthropic"})
 START, END = datetime(2024, 1, 1, tzinfo=UTC), datetime(2026, 12, 31, tzinfo=UTC)
 
@@ -50,6 +54,7 @@ def cost(where: dict[str, Any], used: dict[str, int]) -> int:
     return value
 
 
+@UNHURRIED
 @given(circumstances, tokens, tokens)
 def test_more_tokens_never_cost_less(
     where: dict[str, Any], used: dict[str, int], more: dict[str, int]
@@ -58,6 +63,7 @@ def test_more_tokens_never_cost_less(
     assert cost(where, {name: used[name] + more[name] for name in used}) >= cost(where, used)
 
 
+@UNHURRIED
 @given(circumstances, tokens, tokens)
 def test_costs_add_up_within_one_tier(
     where: dict[str, Any], used: dict[str, int], more: dict[str, int]
@@ -76,6 +82,7 @@ def test_costs_add_up_within_one_tier(
         assert abs(cost(where, together) - cost(where, used) - cost(where, more)) <= 1
 
 
+@UNHURRIED
 @given(st.lists(st.tuples(circumstances, tokens), max_size=20), st.data())
 def test_any_breakdown_equals_the_total(
     requests: list[tuple[dict[str, Any], dict[str, int]]], data: st.DataObject
@@ -89,6 +96,7 @@ def test_any_breakdown_equals_the_total(
     assert sum(groups.values()) == sum(costs)
 
 
+@UNHURRIED
 @given(circumstances, tokens)
 def test_the_order_of_questions_does_not_matter(where: dict[str, Any], used: dict[str, int]) -> None:
     """A card that has answered before answers as a new one does."""
@@ -96,7 +104,7 @@ def test_the_order_of_questions_does_not_matter(where: dict[str, Any], used: dic
     assert cost(where, used) == RateCard().cost(**where, **used, cache_write_tokens=written)
 
 
-@settings(deadline=None)
+@UNHURRIED
 @given(circumstances, tokens)
 def test_the_maintained_price_package_agrees(where: dict[str, Any], used: dict[str, int]) -> None:
     """Where no override speaks, the cost is what genai-prices calculates for the same usage."""
@@ -121,6 +129,28 @@ def test_the_maintained_price_package_agrees(where: dict[str, Any], used: dict[s
     )
     ours = cost({**where, "service_tier": None, "region": None}, {**used, "web_searches": 0})
     assert abs(ours - theirs.total_price * 1_000_000) <= Decimal("0.5")
+
+
+@UNHURRIED
+@given(st.integers(0, 10**12), st.sampled_from([1, 2, 4, 5, 8, 10, 1000, 10**6]))
+def test_prices_are_written_exactly(rate: int, scale: int) -> None:
+    """The decimal says what the integer says, with two places at least."""
+    text = dollars(rate, scale)
+    assert Fraction(text) == Fraction(rate, scale * 10**6)
+    assert len(text.partition(".")[2]) >= 2
+
+
+@UNHURRIED
+@given(
+    st.one_of(st.text(), st.from_regex(r"(us\.|arn:)?(anthropic\.)?claude[-a-z0-9@.:/\[\]]*", fullmatch=True))
+)
+def test_any_text_may_stand_where_a_model_is_named(text: str) -> None:
+    """It is read or it is not; what is read keeps its name when it is read again."""
+    parsed = parse_model(text)
+    if parsed is not None:
+        again = parse_model(parsed.name)
+        assert again is not None
+        assert (again.name, again.version) == (parsed.name, parsed.version)
 
 
 def test_the_compiled_table_is_what_the_package_says() -> None:

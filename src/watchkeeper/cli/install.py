@@ -38,7 +38,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--service", action="store_true", help="with --users: also run the daemon as a service of the system"
     )
     parser.add_argument(
-        "--statusline", action="store_true", help="record the status line's input; yours still runs"
+        "--statusline",
+        action="store_true",
+        help="show cost, context and quota in the status line and record its input; yours still runs",
     )
     parser.add_argument(
         "--message-display", action="store_true", help="also record text as it is shown (delays it)"

@@ -150,7 +150,13 @@ def _look_up(
 
 def _keep(status: Status, settings: Settings, now: int) -> None:
     """Keep the client's figures where the home is in use; a line that cannot is shown all the same."""
-    if not settings.places.home.is_dir() or not (status.quota or status.session_id):
+    if not (status.quota or status.session_id):
+        return
+    try:
+        # A file of ours in another's home would be one that its owner cannot use.
+        if settings.places.home.stat().st_uid != os.geteuid():
+            return
+    except OSError:
         return
     import apsw
 
