@@ -46,16 +46,17 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
         arguments, now, default="all" if arguments.to is not None or arguments.session else "today"
     )
     folder = _folder(arguments, context)
-    from watchkeeper.queries.activity import activity
+    from watchkeeper.queries.activity import activity, count_calls
     from watchkeeper.queries.sessions import resolve_session
 
     with fresh_reader(context) as (reader, age):
         session = resolve_session(reader, arguments.session) if arguments.session else None
-        lines = activity(reader, stretch, session)
         if folder is not None:
-            answer = _write(lines, folder)
+            answer = _write(activity(reader, stretch, session), folder)
         else:
-            answer = _newest(lines, arguments.limit or (None if context.json else 50))
+            newest = arguments.limit or (None if context.json else 50)
+            lines = list(activity(reader, stretch, session, newest))
+            answer = {"activity": lines, "total": count_calls(reader, stretch, session)}
     if context.json:
         context.emit(with_age(answer, age))
     elif folder is not None:
@@ -91,17 +92,6 @@ def _write(lines: Iterator[dict[str, Any]], folder: Path) -> dict[str, Any]:
         for file in write_daily_files(lines, folder)
     ]
     return {"files": files, "lines": sum(file["lines"] for file in files)}
-
-
-def _newest(lines: Iterator[dict[str, Any]], limit: int | None) -> dict[str, Any]:
-    from collections import deque
-
-    total = 0
-    kept: deque[dict[str, Any]] = deque(maxlen=limit)
-    for line in lines:
-        kept.append(line)
-        total += 1
-    return {"activity": list(kept), "total": total}
 
 
 _COLUMNS = (

@@ -10,52 +10,78 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from watchkeeper.queries.forms import project_name, rfc3339
+from watchkeeper.queries.forms import project_name, rfc3339, words
 from watchkeeper.queries.stretches import Stretch
 from watchkeeper.queries.token_estimates import estimated_tokens, kind_of_path
 from watchkeeper.store.sqlite.reading import Reader
 
+_FILE_TOOLS = frozenset({"Read", "NotebookRead", "Edit", "MultiEdit", "NotebookEdit", "Write"})
 _TEXTS_BESIDE_FILES = frozenset({"Bash", "WebFetch", "WebSearch", "Task", "Agent"})
 
 
-def activity(reader: Reader, stretch: Stretch, session_id: str | None = None) -> Iterator[dict[str, Any]]:
+def activity(
+    reader: Reader, stretch: Stretch, session_id: str | None = None, newest: int | None = None
+) -> Iterator[dict[str, Any]]:
     """Yield the tool calls of a stretch, oldest first; calls without a time are left out, since they have no day.
 
     Args:
         reader: The index.
         stretch: When, and which projects.
         session_id: Only this session.
+        newest: Only so many, the last ones; all when absent.
     """
-    condition, bindings = stretch.where("c.started_at", "c.session_id"), stretch.bindings
-    if session_id is not None:
-        condition += " AND c.session_id = :session"
-        bindings["session"] = session_id
+    condition, bindings = _condition(stretch, session_id)
+    order = "started_at, tool_use_id"
+    if newest is None:
+        source = f"(SELECT * FROM calls WHERE {condition})"
+    else:
+        bindings["newest"] = newest
+        source = f"(SELECT * FROM calls WHERE {condition} ORDER BY started_at DESC, tool_use_id DESC LIMIT :newest)"
+    sessions = {
+        session: (project_name(path), next(iter(words(models)), None))
+        for session, path, models in reader.connection.execute(
+            "SELECT session_id, coalesce(project_path, cwd), models FROM sessions"
+        )
+    }
     rows = reader.rows(
-        "SELECT c.tool_use_id, c.session_id, c.agent_id, c.tool, c.subject, c.started_at, c.duration_ms, c.outcome,"
-        " c.input_size, c.result_size, f.path, r.model, coalesce(s.project_path, s.cwd) AS project_path"
-        " FROM calls c LEFT JOIN file_operations f ON f.tool_use_id = c.tool_use_id"
-        " LEFT JOIN sessions s ON s.session_id = c.session_id LEFT JOIN requests r ON r.request_key = c.message_id"
-        f" WHERE c.started_at IS NOT NULL AND {condition} ORDER BY c.started_at, c.tool_use_id",
+        "SELECT tool_use_id, session_id, agent_id, tool, subject, started_at, duration_ms, outcome, input_size,"
+        f" result_size FROM {source} ORDER BY {order}",
         bindings,
     )
     for row in rows:
+        project, model = sessions.get(row["session_id"], (None, None))
+        path = row["subject"] if row["tool"] in _FILE_TOOLS else None
         sizes = (row["input_size"], row["result_size"])
-        kind = "prose" if row["tool"] in _TEXTS_BESIDE_FILES else kind_of_path(row["path"])
+        kind = "prose" if row["tool"] in _TEXTS_BESIDE_FILES else kind_of_path(path)
         known = any(size is not None for size in sizes)
         yield {
             "timestamp": rfc3339(row["started_at"]),
             "session_id": row["session_id"],
             "tool": row["tool"],
-            "file": row["path"],
-            "project": project_name(row["project_path"]),
-            "tokens": sum(estimated_tokens(size, kind, row["model"]) for size in sizes) if known else None,
+            "file": path,
+            "project": project,
+            "tokens": sum(estimated_tokens(size, kind, model) for size in sizes) if known else None,
             "tokens_basis": "estimated" if known else None,
-            "subject": None if row["subject"] == row["path"] else row["subject"],
+            "subject": row["subject"] if path is None else None,
             "outcome": row["outcome"],
             "duration_ms": row["duration_ms"],
             "agent_id": row["agent_id"],
             "tool_use_id": row["tool_use_id"],
         }
+
+
+def count_calls(reader: Reader, stretch: Stretch, session_id: str | None = None) -> int:
+    """Return how many lines `activity` has for a stretch."""
+    condition, bindings = _condition(stretch, session_id)
+    return int(reader.value(f"SELECT count(*) FROM calls WHERE {condition}", bindings))
+
+
+def _condition(stretch: Stretch, session_id: str | None) -> tuple[str, dict[str, Any]]:
+    condition, bindings = f"started_at IS NOT NULL AND {stretch.where('started_at')}", stretch.bindings
+    if session_id is not None:
+        condition += " AND session_id = :session"
+        bindings["session"] = session_id
+    return condition, bindings
 
 
 def day_of(line: dict[str, Any]) -> str:

@@ -289,32 +289,38 @@ def top_prompts(reader: Reader, stretch: Stretch, *, limit: int = 20) -> dict[st
 
     A prompt counts with all its requests that fall into the stretch; sums by project add up to the total.
     """
-    requests: dict[str | None, list[Row]] = defaultdict(list)
-    for row in reader.rows(f"{_REQUESTS} WHERE {stretch.of_requests()} AND {COUNTED}", stretch.bindings):
-        requests[row["session_id"]].append(row)
-    prompts: dict[str, list[Row]] = defaultdict(list)
-    for row in reader.rows("SELECT prompt_key, session_id, at, substr(text, 1, 200) AS text FROM prompts"):
-        if row["session_id"] in requests:
-            prompts[row["session_id"]].append(row)
-    launches: dict[str, dict[str, str | None]] = defaultdict(dict)
-    for session, agent, _kind, _description, message in reader.connection.execute(_LAUNCHES):
-        launches[session][agent] = message
+    times = _PromptTimes(reader)
     paths = dict(reader.connection.execute("SELECT session_id, coalesce(project_path, cwd) FROM sessions"))
     total = Node("session", "", "")
     projects: dict[str, Node] = {}
-    found: list[tuple[Row, Node]] = []
-    for session, rows in requests.items():
+    found: dict[tuple[str | None, str], Node] = {}
+    for session, agent, at, micros, tokens in reader.connection.execute(
+        f"SELECT session_id, agent_id, at, cost_micros, {_INDEXED_TOKENS} FROM requests"
+        f" WHERE {stretch.of_requests()} AND {COUNTED}",
+        stretch.bindings,
+    ):
+        key = times.prompt_of(session, agent, at)
+        node = found.get((session, key))
+        if node is None:
+            node = found[session, key] = Node("prompt", key, key.strip("()"))
+        node.add(micros or 0, tokens, unpriced=micros is None)
+    for (session, _key), node in found.items():
         project = project_name(paths.get(session)) or "unknown"
-        one = projects.setdefault(project, Node("session", project, project))
-        for head, node in _prompt_sums(rows, prompts[session or ""], launches[session or ""]):
-            found.append(({"session_id": session, "project": project, **head}, node))
-            for whole in (total, one):
-                _into(whole, node)
-    found.sort(key=lambda pair: (-pair[1].micros, pair[0]["session_id"] or "", pair[1].key))
+        for whole in (total, projects.setdefault(project, Node("session", project, project))):
+            _into(whole, node)
+    order = sorted(found.items(), key=lambda pair: (-pair[1].micros, pair[0][0] or "", pair[1].key))
     return {
         "stretch": stretch.to_json(),
         "total": _sums(total),
-        "prompts": [{**head, **_sums(node)} for head, node in found[:limit]],
+        "prompts": [
+            {
+                "session_id": session,
+                "project": project_name(paths.get(session)) or "unknown",
+                **_head(reader, node),
+                **_sums(node),
+            }
+            for (session, _key), node in order[:limit]
+        ],
         "prompts_total": len(found),
         "projects": [
             {"project": node.name, **_sums(node)}
@@ -323,26 +329,50 @@ def top_prompts(reader: Reader, stretch: Stretch, *, limit: int = 20) -> dict[st
     }
 
 
-def _prompt_sums(
-    rows: list[Row], prompts: list[Row], launched_by: dict[str, str | None]
-) -> list[tuple[Row, Node]]:
-    placing = Placing(prompts, rows, launched_by)
-    sums: dict[str, tuple[Row, Node]] = {}
-    for row in rows:
-        turn = row if is_main(row) else placing.turn_of(row)
-        at = row["at"] if turn is None else turn["at"]
-        prompt = placing.prompt_of(at)
-        rest = WITHOUT_TIME if at is None else BEFORE_PROMPTS
-        key = prompt["prompt_key"] if prompt else f"({rest})"
-        if key not in sums:
-            head = {
-                "prompt_key": prompt["prompt_key"] if prompt else None,
-                "at": rfc3339(prompt["at"]) if prompt else None,
-                "prompt": prompt_name(prompt) if prompt else rest,
-            }
-            sums[key] = head, Node("prompt", key, head["prompt"] or "")
-        sums[key][1].add(row["cost_micros"] or 0, row["tokens"], unpriced=row["cost_micros"] is None)
-    return list(sums.values())
+_INDEXED_TOKENS = """coalesce(input_tokens, 0) + coalesce(output_tokens, 0) + coalesce(cache_write_5m_tokens, 0)
+  + coalesce(cache_write_1h_tokens, 0) + coalesce(cache_read_tokens, 0)"""
+"""The same tokens from the columns of the index by quarter-hour."""
+
+
+class _PromptTimes:
+    """Finds the prompts of requests of all sessions, by their times; a subagent counts when it was launched."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._times: dict[str | None, list[int]] = defaultdict(list)
+        self._keys: dict[str | None, list[str]] = defaultdict(list)
+        for session, at, key in reader.connection.execute(
+            "SELECT session_id, at, prompt_key FROM prompts WHERE at IS NOT NULL ORDER BY session_id, at, prompt_key"
+        ):
+            self._times[session].append(at)
+            self._keys[session].append(key)
+        self._launches: dict[str, tuple[str | None, int | None]] = {}
+        for agent, parent, at in reader.connection.execute(
+            "SELECT a.agent_id, r.agent_id, r.at FROM subagents a JOIN calls c"
+            " ON c.tool_use_id = a.parent_tool_use_id JOIN requests r ON r.request_key = c.message_id"
+        ):
+            self._launches[agent] = parent, at
+
+    def prompt_of(self, session: str | None, agent: str | None, at: int | None) -> str:
+        """Return the key of the prompt of a request, or the name of the remainder in brackets."""
+        seen = set()
+        while agent is not None and agent in self._launches and agent not in seen:
+            seen.add(agent)
+            agent, at = self._launches[agent]
+        if at is None:
+            return f"({WITHOUT_TIME})"
+        place = bisect_right(self._times[session], at) - 1
+        return self._keys[session][place] if place >= 0 else f"({BEFORE_PROMPTS})"
+
+
+def _head(reader: Reader, node: Node) -> Row:
+    prompt = None
+    if not node.key.startswith("("):
+        prompt = reader.row("SELECT prompt_key, at, text FROM prompts WHERE prompt_key = ?", (node.key,))
+    return {
+        "prompt_key": prompt["prompt_key"] if prompt else None,
+        "at": rfc3339(prompt["at"]) if prompt else None,
+        "prompt": prompt_name(prompt) if prompt else node.name,
+    }
 
 
 def _into(whole: Node, part: Node) -> None:

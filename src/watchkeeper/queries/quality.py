@@ -283,14 +283,29 @@ def _edited(row: Row, card: RateCard) -> Row:
     return {**row, "last_at": rfc3339(row["last_at"]), **figures}
 
 
-def _loops(reader: Reader, stretch: Stretch, card: RateCard) -> list[Row]:
-    candidates = reader.connection.execute(
-        f"SELECT DISTINCT session_id FROM (SELECT session_id FROM calls WHERE {stretch.where('started_at')}"
-        f" AND signature IS NOT NULL GROUP BY session_id, agent_id, signature HAVING count(*) >= {LOOP})",
+def _looping(reader: Reader, stretch: Stretch) -> list[str]:
+    """Return the sessions in which some agent made the same call so often in a row."""
+    found: dict[str, None] = {}
+    lanes: dict[str | None, tuple[str | None, int]] = {}
+    current = None
+    for session, agent, signature in reader.connection.execute(
+        f"SELECT session_id, agent_id, signature FROM calls WHERE {stretch.where('started_at')}"
+        " ORDER BY session_id, started_at",
         stretch.bindings,
-    )
+    ):
+        if session != current:
+            current, lanes = session, {}
+        before = lanes.get(agent)
+        count = before[1] + 1 if before is not None and before[0] == signature else 1
+        lanes[agent] = signature, count
+        if count >= LOOP and signature is not None:
+            found[session] = None
+    return list(found)
+
+
+def _loops(reader: Reader, stretch: Stretch, card: RateCard) -> list[Row]:
     found = []
-    for (session,) in list(candidates):
+    for session in _looping(reader, stretch):
         lanes: dict[str | None, list[Row]] = defaultdict(list)
         for row in reader.rows(
             "SELECT c.agent_id, c.signature, c.tool, c.subject, c.started_at, c.result_size, c.outcome, r.model"
