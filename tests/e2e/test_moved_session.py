@@ -63,7 +63,8 @@ def test_a_moved_session_is_resumed_in_the_new_folder(client: ClientSession, set
     latest = client.run("Go on.", "--continue")
     assert (latest.session_id, latest.result["result"]) == (session, "And on.")
     lines = objects(moved)
-    assert {row["cwd"] for row in lines if "cwd" in row} == {str(new)}
+    assert [row["cwd"] for row in lines if "cwd" in row][-1] == str(new)
+    assert {row["relocatedCwd"] for row in lines if row["type"] == "relocated"} == {str(new)}
     assert f"{new} (was {old})" in moved.read_text()
     assert [path.name for path in (agent / "projects").iterdir()] == [moved.parent.name]
 

@@ -68,9 +68,11 @@ def test_a_move_takes_the_sessions_along_and_changes_no_figure(agent: Path, sett
     assert {row["session_id"] for row in answer["sessions"]} == {FIRST, SECOND, BELOW}
     assert not (agent / "projects" / encoded_name(old)).exists()
     moved = agent / "projects" / encoded_name(new)
-    assert {row.get("cwd") for row in objects(moved / f"{FIRST}.jsonl")} == {None, new}
+    *lines, stamp = objects(moved / f"{FIRST}.jsonl")
+    assert {row.get("cwd") for row in lines} == {None, old}
+    assert stamp == {"type": "relocated", "sessionId": FIRST, "relocatedCwd": new}
     below = agent / "projects" / encoded_name(f"{new}/packages/core") / f"{BELOW}.jsonl"
-    assert objects(below)[1]["cwd"] == f"{new}/packages/core"
+    assert objects(below)[-1]["relocatedCwd"] == f"{new}/packages/core"
     assert (moved / "memory" / "MEMORY.md").read_text() == "- it adds\n"
     assert totals(settings) == before
     wk(settings, "rebuild")
@@ -85,7 +87,7 @@ def test_what_was_said_stays_and_spilled_output_is_found_again(agent: Path, sett
     lines = objects(moved / f"{FIRST}.jsonl")
     assert f"{old}/app.py" in lines[1]["message"]["content"]
     assert lines[4]["toolUseResult"]["cwd"] == old
-    spilled = Path(lines[-1]["message"]["content"].removeprefix("Output saved to: "))
+    spilled = Path(lines[-2]["message"]["content"].removeprefix("Output saved to: "))
     assert spilled == moved / FIRST / "tool-results" / "out.txt"
     assert spilled.read_text() == "much output\n"
     status = (moved / f"{FIRST}.jsonl").stat()
@@ -145,6 +147,7 @@ def test_a_fork_is_counted_once(agent: Path, settings: Settings) -> None:
     folder = agent / "projects" / encoded_name(new)
     lines = objects(folder / f"{made}.jsonl")
     assert {row["sessionId"] for row in lines} == {made}
+    assert lines[-1] == {"type": "relocated", "sessionId": made, "relocatedCwd": new}
     chain = [row for row in lines if "uuid" in row]
     assert [row["forkedFrom"] for row in chain] == [
         {"sessionId": FIRST, "messageUuid": row["uuid"]} for row in chain
@@ -193,6 +196,34 @@ def test_a_shared_folder_is_rewritten_where_it_lies(
     path = write_lines(agent / "projects" / "all" / f"{session}.jsonl", conversation_lines(session, old))
     before = snapshot(agent)
     wk(settings, "move", old, new, "--session", session)
-    assert {row.get("cwd") for row in objects(path)} == {None, new}
+    assert objects(path)[-1]["relocatedCwd"] == new
+    wk(settings, "move", "--undo")
+    assert snapshot(agent) == before
+
+
+def test_the_resume_line_follows_the_session(agent: Path, settings: Settings) -> None:
+    """There and back; the record itself names the folder that the work was done in."""
+    old, new = both(settings)
+    for step, folder in ((("move", old, new), new), (("move", "--undo"), old)):
+        wk(settings, *step)
+        rows = {row["session_id"]: row for row in wk_json(settings, "sessions")["sessions"]}
+        assert (rows[FIRST]["cwd"], rows[FIRST]["project"]) == (folder, Path(folder).name)
+        assert rows[FIRST]["resume_anywhere"] == f"cd {folder} && claude --resume {FIRST}"
+        with open_reader(settings.places) as reader:
+            assert reader.value("SELECT cwd FROM sessions WHERE session_id = ?", (FIRST,)) == old
+
+
+def test_a_folder_renamed_to_the_same_name_of_the_agents(agent: Path, settings: Settings) -> None:
+    """my-app and my_app share a folder: the sessions stay there, and say that they are the new one's."""
+    base = settings.places.home.parent.resolve()
+    old, new = base / "my-app", base / "my_app"
+    new.mkdir()
+    session = "3d3d3d3d-1111-4222-8333-444444444444"
+    folder = agent / "projects" / encoded_name(str(old))
+    path = write_lines(folder / f"{session}.jsonl", conversation_lines(session, str(old))[:3])
+    path.write_bytes(path.read_bytes().rstrip(b"\n"))
+    before = snapshot(agent)
+    wk(settings, "move", str(old), str(new))
+    assert objects(path)[-1]["relocatedCwd"] == str(new)
     wk(settings, "move", "--undo")
     assert snapshot(agent) == before

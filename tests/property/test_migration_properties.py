@@ -15,33 +15,37 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from watchkeeper.errors import NotFoundError
-from watchkeeper.sources.claude_code.migration.folders import FolderChange, change_of
+from watchkeeper.sources.claude_code.migration.folders import change_of
 from watchkeeper.sources.claude_code.migration.journal import find_journal
 from watchkeeper.sources.claude_code.migration.moving import carry_out
 from watchkeeper.sources.claude_code.migration.planning import make_plan
-from watchkeeper.sources.claude_code.migration.rewriting import LineRewriter, apply, fork_line, inverse
+from watchkeeper.sources.claude_code.migration.rewriting import LineRewriter, apply, fork_line, inverse, stamp
 from watchkeeper.sources.claude_code.migration.undoing import undo
 
-OLD, NEW = '/home/dév/my "app"', "/srv/new\\place"
-CHANGE = FolderChange((OLD,), NEW)
-REWRITER = LineRewriter(CHANGE, ("/c/projects/-old/1/", "/c/projects/-new-longer/1/"))
+OLD, NEW = '/c/projects/-hömé-"app"/1/', "/c/projects/-srv-new\\place/1/"
+REWRITER = LineRewriter(OLD, NEW)
 
-folders = st.sampled_from([OLD, OLD + "/sub", OLD + "2", "/else", "", "/c/projects/-old/1/x.txt"])
+texts = st.sampled_from(
+    [OLD, OLD + "out.txt", "see " + OLD + "a and " + OLD + "b", "/c/projects/-other/", ""]
+)
 values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(max_size=8) | folders,
+    st.none() | st.booleans() | st.integers() | st.text(max_size=8) | texts,
     lambda inner: (
         st.lists(inner, max_size=3)
-        | st.dictionaries(st.sampled_from(["cwd", "relocatedCwd", "a", '"cwd"', "{"]), inner, max_size=4)
+        | st.dictionaries(st.sampled_from(["cwd", "text", "{"]), inner, max_size=4)
     ),
     max_leaves=12,
 )
-bodies = st.dictionaries(
-    st.sampled_from(["cwd", "relocatedCwd", "message", "type", "uuid"]), values, max_size=5
-)
+bodies = st.dictionaries(st.sampled_from(["cwd", "message", "type", "content"]), values, max_size=5)
 
 
-def without_folder(body: Any) -> Any:
-    return {key: value for key, value in body.items() if key not in {"cwd", "relocatedCwd"}}
+def replaced(value: Any) -> Any:
+    """Return a value with the old place spelt as the new one, by another way than the program's."""
+    if isinstance(value, str):
+        return NEW.join(value.split(OLD))
+    if isinstance(value, list):
+        return [replaced(inner) for inner in value]
+    return {key: replaced(inner) for key, inner in value.items()} if isinstance(value, dict) else value
 
 
 @given(body=bodies, escaped=st.booleans(), spaces=st.booleans())
@@ -53,23 +57,17 @@ def test_a_rewritten_line_goes_back_to_the_byte(body: dict[str, Any], escaped: b
     assert apply(apply(line, edits), inverse(edits)) == line
 
 
-@given(body=bodies, escaped=st.booleans())
-def test_only_the_lines_own_folder_changes(body: dict[str, Any], escaped: bool) -> None:
-    """What a line quotes, and a key of this name further inside, stays as it was said."""
-    line = json.dumps(body, ensure_ascii=escaped).encode()
-    rewriter = LineRewriter(CHANGE)
-    changed = json.loads(apply(line, rewriter.edits(line)))
-    assert without_folder(changed) == without_folder(body)
-    for key in ("cwd", "relocatedCwd"):
-        value = body.get(key)
-        moved = CHANGE.moved(value) if isinstance(value, str) else None
-        assert changed.get(key) == (value if moved is None else moved)
+@given(body=bodies)
+def test_only_the_place_of_the_own_files_changes(body: dict[str, Any]) -> None:
+    """It changes wherever it stands, and nothing else does."""
+    line = json.dumps(body, ensure_ascii=False).encode()
+    assert json.loads(apply(line, REWRITER.edits(line))) == replaced(body)
 
 
 @given(data=st.binary(max_size=200))
 def test_any_bytes_go_back(data: bytes) -> None:
     """Also those that are no JSON."""
-    noise = b'{"cwd":"' + json.dumps(OLD)[1:-1].encode() + b'"' + data
+    noise = data + json.dumps(OLD, ensure_ascii=False).encode() + data
     edits = REWRITER.edits(noise)
     assert apply(apply(noise, edits), inverse(edits)) == noise
 
@@ -78,14 +76,11 @@ def test_any_bytes_go_back(data: bytes) -> None:
 def test_a_forked_line_says_where_it_comes_from_and_keeps_the_rest(body: dict[str, Any]) -> None:
     """It is the same line under another session, with its origin."""
     line = json.dumps(body | {"type": "user", "uuid": "u", "sessionId": "old-id"}).encode()
-    made = fork_line(line, "old-id", "new-id", LineRewriter(CHANGE))
+    made = fork_line(line, "old-id", "new-id", LineRewriter())
     assert made is not None
     forked = json.loads(made)
     assert forked.pop("forkedFrom") == {"sessionId": "old-id", "messageUuid": "u"}
-    assert forked["sessionId"] == "new-id"
-    assert without_folder(forked) == without_folder(
-        body | {"type": "user", "uuid": "u", "sessionId": "new-id"}
-    )
+    assert forked == body | {"type": "user", "uuid": "u", "sessionId": "new-id"}
 
 
 @contextmanager
@@ -163,10 +158,9 @@ def test_what_was_written_since_goes_back_too(added: list[str]) -> None:
         result = undo(find_journal(base / "journals", None))
         after = snapshot(base / "c")
         name = next(key for key in before if key.endswith(f"{FIRST}.jsonl"))
-        new, old = (f'"cwd": {json.dumps(str(base / name))}' for name in ("new", "old"))
-        back = "".join(extra).replace(new, old)
+        back = stamp(FIRST, str(base / "old")) if added else b""
         assert (result.kept, bool(result.continued)) == ([], bool(added))
-        assert after[name][2] == before[name][2] + back.encode()
+        assert after[name][2] == before[name][2] + "".join(extra).encode() + back
         assert {key: value for key, value in after.items() if key != name} == {
             key: value for key, value in before.items() if key != name
         }

@@ -12,6 +12,7 @@ from typing import Any
 from watchkeeper.errors import NotFoundError, UsageError
 from watchkeeper.events.entities import SEEN_HOOK, SEEN_TRANSCRIPT
 from watchkeeper.events.gaps import session_is_over
+from watchkeeper.queries.folders import folder_now
 from watchkeeper.queries.forms import (
     dollars,
     project_name,
@@ -193,14 +194,15 @@ def resolve_session(reader: Reader, prefix: str) -> str:
 
 def session_view(reader: Reader, row: dict[str, Any], now: int) -> dict[str, Any]:
     """Return a session's row in the published form (`models.SessionRow`)."""
-    path = row["project_path"] or row["cwd"]
+    moved = folder_now(reader.places, row["session_id"])
+    path = moved or row["project_path"] or row["cwd"]
     ended = (
         row["ended_at"] if row["ended_at"] is not None and row["ended_at"] >= (row["last_at"] or 0) else None
     )
     return {
         "session_id": row["session_id"],
         "project": project_name(path),
-        "cwd": row["cwd"],
+        "cwd": moved or row["cwd"],
         "title": _title(row),
         "started_at": rfc3339(row["started_at"]),
         "last_at": rfc3339(row["last_at"]),

@@ -48,10 +48,6 @@ class FolderChange:
                 return self.new + path[len(old) :]
         return None
 
-    def inverted(self) -> FolderChange:
-        """Return the way back, to the first spelling."""
-        return FolderChange((self.new,), self.olds[0])
-
 
 @dataclass(frozen=True, slots=True)
 class SessionFiles:

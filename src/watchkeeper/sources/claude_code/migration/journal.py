@@ -9,6 +9,7 @@ line                                   written
 ``{"id", "kind", "old", "new", "at"}`` first
 ``{"made": FOLDER}``                   before a folder is made
 ``{"into": FOLDER}``                   before the first file is made in a folder
+``{"session", "from", "cwd"}``         before a session's files: where it worked, and where it will
 ``{"file": {...}}``                    when the new file lies ready beside its place, before it is put there
 ``{"emptied": FOLDER, "mode": N}``     before a folder that the move has emptied is removed
 ``{"finished": true}``                 last
@@ -120,6 +121,10 @@ class Recorded:
     into: list[str]
     steps: list[FileStep]
     emptied: list[tuple[str, int]]
+    folders: dict[str, str]
+    """Where each session worked before, by its id."""
+    targets: dict[str, str]
+    """Where each session is to work now, by its id."""
     finished: bool
     undone: bool
 
@@ -152,6 +157,8 @@ def read_journal(path: Path) -> Recorded:
         into=[row["into"] for row in rows if "into" in row],
         steps=[FileStep.from_json(row["file"]) for row in rows if "file" in row],
         emptied=[(row["emptied"], row["mode"]) for row in rows if "emptied" in row],
+        folders={row["session"]: row["from"] for row in rows if row.get("from")},
+        targets={row["session"]: row["cwd"] for row in rows if "session" in row},
         finished=any("finished" in row for row in rows),
         undone=any("undone" in row for row in rows),
     )
@@ -163,9 +170,7 @@ def find_journal(folder: Path, identity: str | None) -> Recorded:
     Raises:
         NotFoundError: There is none, or it was undone already.
     """
-    paths = [path for path in sorted(folder.glob("*.jsonl")) if _NAME.fullmatch(path.stem)]
-    # One without even its first line was begun by a process that died before it did anything.
-    journals = [read_journal(path) for path in paths if any(_rows(path))]
+    journals = _journals(folder)
     journals.sort(key=lambda journal: (journal.at, journal.identity))
     wanted = [journal for journal in journals if not journal.undone and identity in {None, journal.identity}]
     if not wanted:
@@ -175,6 +180,26 @@ def find_journal(folder: Path, identity: str | None) -> Recorded:
             "there is no such move to undo" if identity else "there is no move to undo", why=why
         )
     return wanted[-1]
+
+
+def note_folders(folder: Path) -> None:
+    """Write down where each moved or forked session works now, for `queries.folders`: ``folders.json``."""
+    now: dict[str, str] = {}
+    for journal in sorted(_journals(folder), key=lambda each: (each.at, each.identity)):
+        if not journal.undone:
+            now |= journal.targets
+    path = folder / "folders.json"
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+        json.dump(now, stream, ensure_ascii=False)
+    temporary.replace(path)
+
+
+def _journals(folder: Path) -> list[Recorded]:
+    paths = [path for path in sorted(folder.glob("*.jsonl")) if _NAME.fullmatch(path.stem)]
+    # One without even its first line was begun by a process that died before it did anything.
+    return [read_journal(path) for path in paths if any(_rows(path))]
 
 
 def _rows(path: Path) -> Iterator[dict[str, Any]]:

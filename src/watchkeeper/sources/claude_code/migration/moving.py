@@ -18,9 +18,9 @@ from typing import BinaryIO
 
 from watchkeeper.errors import LockedError, WatchkeeperError
 from watchkeeper.sources.claude_code.migration.folders import FolderChange, SessionFiles
-from watchkeeper.sources.claude_code.migration.journal import FileStep, Journal, read_journal
+from watchkeeper.sources.claude_code.migration.journal import FileStep, Journal, note_folders, read_journal
 from watchkeeper.sources.claude_code.migration.placing import put_in_place, temporary_of
-from watchkeeper.sources.claude_code.migration.rewriting import Edit, LineRewriter, apply, fork_line
+from watchkeeper.sources.claude_code.migration.rewriting import Edit, LineRewriter, apply, fork_line, stamp
 from watchkeeper.sources.claude_code.migration.undoing import undo
 
 _PIECE = 1 << 20
@@ -32,6 +32,7 @@ class PlannedSession:
 
     session: SessionFiles
     new_id: str
+    cwd: str
     folder: Path
     files: tuple[tuple[Path, Path], ...]
 
@@ -39,6 +40,11 @@ class PlannedSession:
     def spill(self) -> tuple[str, str]:
         """Where the session's own files were and will be, each with a slash."""
         return f"{self.session.folder / self.session.session_id}/", f"{self.folder / self.new_id}/"
+
+    @property
+    def rewriter(self) -> LineRewriter:
+        """What happens to the lines of its files."""
+        return LineRewriter(*self.spill)
 
 
 @dataclass
@@ -60,7 +66,7 @@ class Plan:
         return sum(path.stat().st_size for path in [*sources, *(source for source, _ in self.others)])
 
 
-def plan_session(plan: Plan, session: SessionFiles, target_folder: Path) -> None:
+def plan_session(plan: Plan, session: SessionFiles, cwd: str, target_folder: Path) -> None:
     """Add a session to a plan, or to what stays when its target has it already."""
     new_id = fork_id(session.session_id) if plan.kind == "fork" else session.session_id
     files = []
@@ -78,7 +84,7 @@ def plan_session(plan: Plan, session: SessionFiles, target_folder: Path) -> None
     if taken:
         plan.left.append((session.files[0], f"the target has it already ({taken[0].name})"))
         return
-    plan.sessions.append(PlannedSession(session, new_id, target_folder, tuple(files)))
+    plan.sessions.append(PlannedSession(session, new_id, cwd, target_folder, tuple(files)))
 
 
 def fork_id(origin: str) -> str:
@@ -119,6 +125,7 @@ def carry_out(plan: Plan, journals: Path, progress: Callable[[int, int], None] |
         ) from error
     finally:
         journal.close()
+    note_folders(journals)
     return journal.identity
 
 
@@ -129,6 +136,7 @@ class _Mover:
         self._into: set[Path] = set()
 
     def session(self, item: PlannedSession) -> None:
+        self._journal.write({"session": item.new_id, "from": item.session.cwd, "cwd": item.cwd})
         for source, target in item.files:
             self.file(source, target, item)
 
@@ -173,6 +181,7 @@ class _Mover:
         old, new = hashlib.sha256(), hashlib.sha256()
         edits: list[Edit] = []
         size = position = 0
+        last = b""
         rewritten = item is not None and source.suffix == ".jsonl"
         for piece in stream if rewritten else iter(lambda: stream.read(_PIECE), b""):
             old.update(piece)
@@ -184,6 +193,13 @@ class _Mover:
             made.write(changed)
             position += len(piece)
             size += len(changed)
+            last = changed or last
+        if item is not None and source == item.session.files[0]:
+            ending = (b"" if last.endswith(b"\n") or not last else b"\n") + stamp(item.new_id, item.cwd)
+            new.update(ending)
+            made.write(ending)
+            size += len(ending)
+            edits.append(Edit(position, b"", ending))
         return FileStep(
             source=str(source),
             target=str(target),
@@ -192,17 +208,16 @@ class _Mover:
             size=size,
             mode=stat.S_IMODE(before.st_mode),
             times=(before.st_atime_ns, before.st_mtime_ns),
-            edits=edits,
             session=item.spill if item is not None else None,
+            edits=edits if self._plan.kind == "move" else [],
         )
 
     def _changed(self, line: bytes, item: PlannedSession) -> tuple[bytes, list[Edit]]:
-        rewriter = LineRewriter(self._plan.change, item.spill if item.spill[0] != item.spill[1] else None)
         if self._plan.kind == "move":
-            edits = rewriter.edits(line)
+            edits = item.rewriter.edits(line)
             return (apply(line, edits) if edits else line), edits
         bare = line.rstrip(b"\r\n")
-        changed = fork_line(bare, item.session.session_id, item.new_id, rewriter)
+        changed = fork_line(bare, item.session.session_id, item.new_id, item.rewriter)
         return (b"" if changed is None else changed + line[len(bare) :]), []
 
     def _make_folders(self, folder: Path) -> None:
@@ -219,7 +234,9 @@ class _Mover:
         targets = {item.folder for item in self._plan.sessions}
         roots = {item.session.folder for item in self._plan.sessions} - targets
         # The agent makes folders, such as that of its memory, before there is anything in them.
-        folders = {path for root in roots for path in root.rglob("*") if path.is_dir() and not path.is_symlink()}
+        folders = {
+            path for root in roots for path in root.rglob("*") if path.is_dir() and not path.is_symlink()
+        }
         for folder in sorted(folders | roots, key=lambda path: -len(path.parts)):
             if folder.is_dir() and not any(folder.iterdir()):
                 self._journal.write({"emptied": str(folder), "mode": stat.S_IMODE(folder.stat().st_mode)})

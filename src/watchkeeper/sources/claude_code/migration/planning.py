@@ -61,7 +61,7 @@ def make_plan(
 
 def _plan_one(plan: Plan, config_dir: Path, session: SessionFiles, environment: Mapping[str, str]) -> None:
     target = plan.change.moved(session.cwd or plan.change.olds[0]) or plan.change.new
-    plan_session(plan, session, config_dir / "projects" / folder_name(target, environment))
+    plan_session(plan, session, target, config_dir / "projects" / folder_name(target, environment))
     history = config_dir / "file-history" / session.session_id
     if plan.kind != "fork" or not history.is_dir() or plan.sessions[-1:] == []:
         return

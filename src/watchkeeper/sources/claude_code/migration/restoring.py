@@ -22,8 +22,8 @@ from typing import Any
 from watchkeeper.errors import FormatError, UsageError, WatchkeeperError
 from watchkeeper.sources.claude_code.lines import Skip, decode
 from watchkeeper.sources.claude_code.migration.checkpoint import FORMAT, Tokens
-from watchkeeper.sources.claude_code.migration.folders import FolderChange, find_session, folder_name
-from watchkeeper.sources.claude_code.migration.journal import FileStep, Journal, read_journal
+from watchkeeper.sources.claude_code.migration.folders import find_session, folder_name
+from watchkeeper.sources.claude_code.migration.journal import FileStep, Journal, note_folders, read_journal
 from watchkeeper.sources.claude_code.migration.moving import fork_id
 from watchkeeper.sources.claude_code.migration.placing import put_in_place, temporary_of
 from watchkeeper.sources.claude_code.migration.rewriting import LineRewriter, fork_line, plain_mode
@@ -229,6 +229,7 @@ def resume(
     journal = Journal(journals, "checkpoint", (checkpoint.path.name,), str(project))
     done = Resumed(identity, journal.identity, str(cwd))
     writer = _Writer(journal, done)
+    journal.write({"session": identity, "from": None, "cwd": str(cwd)})
     home = environment.get("HOME") or str(Path.home())
     folders = (str(project), str(folder / identity), home)
     try:
@@ -253,6 +254,7 @@ def resume(
         raise
     finally:
         journal.close()
+    note_folders(journals)
     return done
 
 
@@ -269,8 +271,7 @@ class _Writer:
                 self._done.dropped_lines += bool(line.strip())
                 continue
             bare = plain_mode(line.strip(b"\r\n\x00 \t"))
-            unmoved = LineRewriter(FolderChange(("\0",), "\0"))
-            changed = bare if origin == identity else fork_line(bare, origin, identity, unmoved)
+            changed = bare if origin == identity else fork_line(bare, origin, identity, LineRewriter())
             if changed is not None:
                 yield changed + b"\n"
 

@@ -1,9 +1,10 @@
-"""Changes lines of transcripts where the agent needs it, byte by byte, so that the change can be undone to the byte.
+"""Changes transcripts where the agent needs it, byte by byte, so that the change can be undone to the byte.
 
-A move touches the folder that a line was written in (``cwd``, ``relocatedCwd``; of the line itself, never of what it
-quotes) and the places of spilled tool output, whose files move too. What was said and done stays as it was: the agent
-tells the model itself that the folder is another one. A fork also gives the lines their new session, and says where
-they come from (``forkedFrom``), as the agent's own fork does, so that nothing is counted twice.
+A move leaves every line as it was written, down to the folder that it was written in (``cwd``): it is history, and what
+is counted by it must not change. It ends the transcript with the line that the agent's own ``/cd`` writes
+(``relocated``), by which the agent and this program know where the session is now; and it changes the places of spilled
+tool output, whose files move too. A fork also gives the lines their new session, and says where they come from
+(``forkedFrom``), as the agent's own fork does, so that nothing is counted twice.
 """
 
 from __future__ import annotations
@@ -15,11 +16,9 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from watchkeeper.sources.claude_code.lines import Skip, decode
-from watchkeeper.sources.claude_code.migration.folders import FolderChange
 
 _STRUCTURE = re.compile(rb'"(?:[^"\\]++|\\.)*+"|[\[\]{}]', re.DOTALL)
 _COLON = re.compile(rb'\s*:\s*("(?:[^"\\]++|\\.)*+")', re.DOTALL)
-_FOLDER_KEYS = (b'"cwd"', b'"relocatedCwd"')
 _CHAIN = frozenset({"user", "assistant", "system", "attachment", "progress"})
 _OF_THE_ORIGINAL = frozenset({"cost-state"})
 """Lines that a fork does not take along: the client's running total belongs to the session that spent it."""
@@ -35,49 +34,36 @@ class Edit(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class LineRewriter:
-    """What a move does to one line.
+    """What a move does to one line: the places of the session's own files follow them.
 
     Args:
-        change: The folders.
-        spill: Where the session's own files were and are: paths that end in a slash.
+        old: Where these files were: a path that ends in a slash.
+        new: Where they are.
     """
 
-    change: FolderChange
-    spill: tuple[str, str] | None = None
+    old: str = ""
+    new: str = ""
 
     def edits(self, line: bytes) -> list[Edit]:
         """Return the changes of one line, in order; offsets count from its start."""
-        found = []
-        if any(key in line for key in _FOLDER_KEYS):
-            for key, start, value in _top_level(line):
-                if key in _FOLDER_KEYS:
-                    moved = self._moved(value)
-                    if moved is not None:
-                        found.append(Edit(start, value, moved))
-        if self.spill is not None:
-            found.extend(_occurrences(line, *self.spill, taken=found))
-        return sorted(found)
+        if self.old == self.new:
+            return []
+        before, after = (json.dumps(path, ensure_ascii=False).encode()[1:-1] for path in (self.old, self.new))
+        found, at = list[Edit](), line.find(before)
+        while at >= 0:
+            found.append(Edit(at, before, after))
+            at = line.find(before, at + len(before))
+        return found
 
     def inverted(self) -> LineRewriter:
         """Return what undoes it, for lines that were written since."""
-        return LineRewriter(self.change.inverted(), self.spill and (self.spill[1], self.spill[0]))
-
-    def _moved(self, literal: bytes) -> bytes | None:
-        try:
-            path = json.loads(literal.decode())
-        except ValueError:
-            return None
-        moved = self.change.moved(path)
-        return None if moved is None else json.dumps(moved, ensure_ascii=False).encode()
+        return LineRewriter(self.new, self.old)
 
 
-def _occurrences(line: bytes, old: str, new: str, taken: list[Edit]) -> Iterator[Edit]:
-    before, after = (json.dumps(path, ensure_ascii=False).encode()[1:-1] for path in (old, new))
-    at = line.find(before)
-    while at >= 0:
-        if not any(edit.start < at + len(before) and at < edit.start + len(edit.old) for edit in taken):
-            yield Edit(at, before, after)
-        at = line.find(before, at + len(before))
+def stamp(session_id: str, folder: str) -> bytes:
+    """Return the line by which a session says where it is now, with its line end."""
+    body = {"type": "relocated", "sessionId": session_id, "relocatedCwd": folder}
+    return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
 
 
 def _top_level(line: bytes) -> Iterator[tuple[bytes, int, bytes]]:

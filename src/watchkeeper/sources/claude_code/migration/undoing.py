@@ -8,10 +8,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from watchkeeper.sources.claude_code.migration.folders import FolderChange
-from watchkeeper.sources.claude_code.migration.journal import FileStep, Recorded
+from watchkeeper.sources.claude_code.migration.journal import FileStep, Recorded, note_folders
 from watchkeeper.sources.claude_code.migration.placing import put_in_place, temporary_of
-from watchkeeper.sources.claude_code.migration.rewriting import LineRewriter, apply, inverse
+from watchkeeper.sources.claude_code.migration.rewriting import LineRewriter, apply, inverse, stamp
 
 
 @dataclass
@@ -49,6 +48,7 @@ def undo(journal: Recorded, *, force: bool = False) -> Undone:
             Path(path).rmdir()
     if not result.kept:
         journal.mark_undone()
+        note_folders(journal.path.parent)
     return result
 
 
@@ -71,15 +71,19 @@ def _undo_move(step: FileStep, journal: Recorded, result: Undone) -> None:
         else:
             result.kept.append((step.target, f"{step.source} is there too"))
         return
-    back = LineRewriter(FolderChange(journal.olds, journal.new), step.session).inverted()
+    back = LineRewriter(*(step.session or ("", ""))).inverted()
     added = data[step.size :]
     original = apply(data[: step.size], inverse(step.edits))
     if hashlib.sha256(original).hexdigest() != step.before:
         result.kept.append((step.target, "the journal does not lead back to the original"))
         return
-    for line in added.split(b"\n") if added else ():
-        original += apply(line, back.edits(line)) + b"\n"
-    _restore(step, original[:-1] if added else original, journal.identity, keep_times=not added)
+    original += b"\n" if added and original[-1:] not in {b"", b"\n"} else b""
+    original += b"".join(apply(line, back.edits(line)) for line in added.splitlines(keepends=True))
+    folder = journal.folders.get(source.stem)
+    if added and folder is not None:
+        # The agent has noted the new folder again in what it wrote.
+        original += (b"" if original.endswith(b"\n") else b"\n") + stamp(source.stem, folder)
+    _restore(step, original, journal.identity, keep_times=not added)
     if added:
         result.continued.append(step.source)
     result.files += 1
