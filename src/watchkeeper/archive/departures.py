@@ -60,6 +60,14 @@ def read_departures(directory: Path) -> dict[str, Departure]:
     return found
 
 
+def departures_size(directory: Path) -> int:
+    """Return the size of the file in bytes, by which a change is noticed; 0 for none."""
+    try:
+        return (directory / FILE).stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
 def append_departures(directory: Path, departures: Iterable[Departure]) -> None:
     """Add departures, durably.
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from watchkeeper.archive.codecs import LEVEL, Codec, PlainCodec
 from watchkeeper.archive.compaction import recover
-from watchkeeper.archive.departures import GoneError, read_departures
+from watchkeeper.archive.departures import Departure, GoneError, departures_size, read_departures
 from watchkeeper.archive.frames import FRAME_HEADER, MAXIMUM_CONTENT, PACK_HEADER
 from watchkeeper.archive.packs import (
     Address,
@@ -51,6 +51,8 @@ class ArchiveReader:
         self._codec = codec or PlainCodec()
         self._found: dict[str, Address] = {}
         self._seen: list[tuple[str, int]] | None = None
+        self._departures: dict[str, Departure] = {}
+        self._departures_size = -1
 
     def get(self, pack: str, offset: int, digest: str | None = None) -> bytes:
         """Return the content of the frame at ``offset``, after checking its checksum and its digest.
@@ -118,12 +120,11 @@ class ArchiveReader:
                 for address in _readable_frames(self._directory, name)
             }
             self._seen = packs
-        departures = None
+        departures = self._departed()
         for _ in range(_REDIRECTIONS):
             address = self._found.get(digest)
             if address is not None and address.pack != but_not:
                 return address
-            departures = read_departures(self._directory) if departures is None else departures
             departure = departures.get(digest)
             if departure is None:
                 return None
@@ -131,6 +132,13 @@ class ArchiveReader:
                 raise GoneError(departure.reason, place=f"{self._directory}:{digest}")
             digest = departure.to
         return None
+
+    def _departed(self) -> dict[str, Departure]:
+        """Return what went, read anew when the file has grown: a rebuild asks for each range that is gone."""
+        size = departures_size(self._directory)
+        if size != self._departures_size:
+            self._departures, self._departures_size = read_departures(self._directory), size
+        return self._departures
 
     def _read(self, pack: str, offset: int) -> tuple[str, bytes]:
         path = pack_path(self._directory, pack)
