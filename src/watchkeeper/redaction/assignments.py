@@ -16,9 +16,10 @@ from typing import NamedTuple
 from watchkeeper.redaction.rule import BLANK, INNER_QUOTE, MEMBER, SIGN
 from watchkeeper.redaction.values import code, placeholder, random_looking, words
 
-_REACH = 200
+_REACH = 120
 
 MEMBER_KIND, QUOTED_KIND, BARE_KIND, ELEMENT_KIND, PAIR_KIND, SQL_KIND, USER_KIND, OPTION_KIND = range(1, 9)
+DENSE_KIND = 99
 
 _reach = str(_REACH).encode()
 _BARE = rb"[^\s\x00-\x20\"'\\`;&|<>]"
@@ -93,19 +94,41 @@ the name starts, and how they stand together."""
 
 
 def candidates(lowered: bytes) -> list[Candidate]:
-    """Return all places of some text, in lower case, where a telling name is given a value; in order."""
-    found = [
-        (*hit.span(kind := hit.lastindex or 1), hit.start(), kind)
-        for gate in _GATES
-        for hit in gate.finditer(lowered)
-    ]
-    found += [(*hit.span(1), hit.start(), BARE_KIND) for hit in _FLAG.finditer(lowered)]
-    found += [
-        (*hit.span(kind := hit.lastindex or 1), hit.start(), kind + SQL_KIND)
-        for hit in _OPTION.finditer(lowered)
-    ]
+    """Return all places of some text, in lower case, where a telling name is given a value; in order.
+
+    Where they stand closer than anything that somebody wrote, the rest of the string is one candidate.
+    """
+    found: list[Candidate] = []
+    for gate, first_kind in _ALL_GATES:
+        position = 0
+        while position is not None:
+            position = _gather(gate, first_kind, lowered, position, found)
     found.sort()
     return found
+
+
+def _gather(
+    gate: re.Pattern[bytes], first_kind: int, lowered: bytes, position: int, found: list[Candidate]
+) -> int | None:
+    """Add the candidates of one gate; return where to go on when they got too close, else None."""
+    first = len(found)
+    for hit in gate.finditer(lowered, position):
+        group = hit.lastindex or 1
+        found.append((*hit.span(group), hit.start(), first_kind + group))
+        count = len(found) - first
+        if count >= _MANY and not count % 64:
+            start, earlier = hit.start(group), found[-_MANY][0]
+            if start - earlier < _MANY_WITHIN and lowered.find(b"\n", earlier, start) < 0:
+                rest = REST_OF_STRING.match(lowered, start)
+                end = rest.end() if rest is not None else start
+                found.append((start, end, hit.start(), DENSE_KIND))
+                return end
+    return None
+
+
+_MANY, _MANY_WITHIN = 512, 12 << 10
+REST_OF_STRING = re.compile(rb"(?:[^\"\\\x00-\x1f]|\\[^\x00-\x1f])*+")
+_ALL_GATES = (*((gate, 0) for gate in _GATES), (_FLAG, BARE_KIND - 1), (_OPTION, SQL_KIND))
 
 
 _NAME_BYTES = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-"

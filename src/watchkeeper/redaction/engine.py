@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from watchkeeper.redaction.assignments import Candidate, candidates, weigh
+from watchkeeper.redaction.assignments import DENSE_KIND, REST_OF_STRING, Candidate, candidates, weigh
 from watchkeeper.redaction.gates import Gate, build_gates, starts_word
 from watchkeeper.redaction.rule import Rule
 from watchkeeper.redaction.rules import RULES
@@ -25,7 +25,6 @@ _WEIGHED = 512
 _WEIGHED_WITHIN = 64 << 10
 """At most so many finds of one line are weighed within so many bytes."""
 DENSE = "dense-text"
-_REST_OF_STRING = re.compile(rb"(?:[^\"\\\n\r\x00-\x1f]|\\[^\n\r\x00-\x1f])*+")
 
 
 @dataclass(frozen=True)
@@ -124,8 +123,12 @@ class Redactor:
                 line_end = data.find(b"\n", start)
                 line_end = len(data) if line_end < 0 else line_end
                 recent.clear()
+            if candidate[3] == DENSE_KIND:
+                resume = candidate[1]
+                found.append((start, resume, self._order[DENSE]))
+                continue
             if len(recent) == _WEIGHED and start - recent[0] < _WEIGHED_WITHIN:
-                rest = _REST_OF_STRING.match(data, start)
+                rest = REST_OF_STRING.match(data, start)
                 resume = rest.end() if rest is not None else start
                 found.append((start, resume, self._order[DENSE]))
                 continue
@@ -163,7 +166,7 @@ def _collect(gate: Gate, data: bytes, lowered: bytes, found: list[_Span]) -> Non
     for hit in gate.scan.finditer(data):
         target = targets[(hit.lastindex or 1) - 1]
         start = hit.start() - target.back
-        if (target.led or starts_word(data, start)) and (
+        if (target.led or starts_word(data, start, target.short)) and (
             target.weigh is None or target.weigh(data[start : hit.end()])
         ):
             found.append((start, hit.end(), target.order))

@@ -28,6 +28,7 @@ class Target:
     back: int
     weigh: Callable[[bytes], bool] | None
     led: bool = False
+    short: bool = False
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ def build_gates(rules: Iterable[Rule]) -> tuple[Gate, ...]:
             pivot = _pivot(anchor)
             byte = anchor if pivot is None else anchor[pivot : pivot + 1]
             last = len(anchor) - 1 if pivot is None else pivot
-            target = Target(order, (pivot or 0) + rule.lead[1], rule.weigh, bool(rule.lead[1]))
+            target = Target(order, (pivot or 0) + rule.lead[1], rule.weigh, bool(rule.lead[1]), len(anchor) < 4 and anchor != b"sk-")
             grouped.setdefault(byte, []).append(_Prefix(anchor, last, rule.body, rule.lead[0], target))
     scans = (
         Gate(
@@ -79,7 +80,7 @@ def build_gates(rules: Iterable[Rule]) -> tuple[Gate, ...]:
     return (*(_gate(byte, prefixes) for byte, prefixes in grouped.items()), *scans)
 
 
-def starts_word(data: bytes, start: int) -> bool:
+def starts_word(data: bytes, start: int, short: bool = False) -> bool:
     """Say whether a token at ``start`` is the beginning of a word.
 
     The letter before may belong to an escape of JSON or of a URL, or to a terminal's colour. An odd run of
@@ -93,6 +94,8 @@ def starts_word(data: bytes, start: int) -> bool:
         while run and data[run - 1] == 0x5C:
             run -= 1
         return (start - run) % 2 == 0
+    if short and before in b"-_+/=":
+        return False
     return (
         not chr(before).isalnum()
         or before > 0x7F
