@@ -94,3 +94,13 @@ def test_a_running_session_and_a_missing_target_block(world: Path) -> None:
     (world / "new").rmdir()
     found = findings(world)
     assert [found[rule].severity for rule in ("session_live", "target_missing")] == ["block", "block"]
+
+
+def test_a_session_written_to_just_now_is_a_warning_where_no_list_tells(world: Path) -> None:
+    """Old clients keep no list of running sessions."""
+    assert "session_recent" not in findings(world)
+    path = world / "c" / "projects" / encoded_name(str(world / "old")) / f"{FIRST}.jsonl"
+    os.utime(path)
+    assert findings(world)["session_recent"].places == (FIRST,)
+    (world / "c" / "sessions").mkdir()
+    assert "session_recent" not in findings(world)

@@ -9,6 +9,7 @@ import json
 import os
 import re
 import shutil
+import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ from watchkeeper.sources.claude_code.migration.moving import Plan
 BLOCK, WARN, NOTE = "block", "warn", "note"
 _PLACES = 20
 _SPARE_BYTES = 64 << 20
+_RECENT_SECONDS = 120
 _BATCH = 256 << 10
 _MCP_TOOL = re.compile(rb'"name"\s*:\s*"mcp__([A-Za-z0-9_.-]+?)__')
 _VARIABLE = re.compile(
@@ -99,12 +101,20 @@ def _target(new: Path) -> Iterator[AuditFinding]:
 
 
 def _live(plan: Plan, config_dirs: Sequence[Path]) -> Iterator[AuditFinding]:
+    recent = []
     for item in plan.sessions:
         for config_dir in config_dirs:
             process = live_process(config_dir, item.session.session_id)
             if process is not None:
                 what = f"Process {process} runs this session; what it writes from now on would be lost. End it first."
                 yield AuditFinding("session_live", BLOCK, what, places=(item.session.session_id,))
+        listed = any((config_dir / "sessions").is_dir() for config_dir in config_dirs)
+        if not listed and time.time() - item.session.files[0].stat().st_mtime < _RECENT_SECONDS:
+            recent.append(item.session.session_id)
+    if recent:
+        # Old clients keep no list of what runs.
+        what = "Written to within the last two minutes: see that no agent runs there any more."
+        yield AuditFinding("session_recent", WARN, what, len(recent), tuple(recent))
 
 
 def _space(plan: Plan) -> Iterator[AuditFinding]:
