@@ -18,7 +18,7 @@ witnessed  ``{witness: [at, value]}``            least by (event time, bytes) wi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +31,7 @@ State = dict[str, Any]
 _canonical = msgspec.json.Encoder(order="deterministic").encode
 _pack = msgspec.msgpack.Encoder(order="deterministic").encode
 _unpack = msgspec.msgpack.Decoder().decode
+_pack_loosely = msgspec.msgpack.Encoder().encode
 
 UNKNOWN_TIME = 1 << 62
 """Event time of a fact without one: loses every tie by time under ``least``."""
@@ -66,6 +67,15 @@ def decode_state(data: bytes) -> State:
     """Return the state that `encode_state` wrote."""
     state: State = _unpack(data)
     return state
+
+
+def check_storable(facts: Iterable[Facts]) -> None:
+    """Raise where a value is of a kind that no state can hold.
+
+    Raises:
+        TypeError, ValueError, OverflowError, RecursionError: What the encoder has against it.
+    """
+    _pack_loosely([[item.key, item.at, item.values] for item in facts])
 
 
 def lift(facts: Facts, fields: Mapping[str, Field]) -> State:

@@ -12,8 +12,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from watchkeeper.archive.departures import GoneError
-from watchkeeper.events.entities import ENTITIES
-from watchkeeper.events.merge import Facts, encode_state, lift
+from watchkeeper.events.merge import Facts, check_storable
 from watchkeeper.ledger.entries import Entry
 from watchkeeper.sources.claude_code.hooks import HookEvent, map_hook
 from watchkeeper.sources.claude_code.lines import Skip, decode, decode_objects, split_lines
@@ -268,8 +267,7 @@ def _collect(into: Interpretation, place: str, number: int, mapping: Callable[[]
     """
     try:
         facts = mapping()
-        for item in facts:
-            encode_state(lift(item, ENTITIES[item.entity]))
+        check_storable(facts)
     except Exception as error:  # noqa: BLE001
         into.skipped.append((place, number, f"not understood: {type(error).__name__}: {error}"))
         return
