@@ -12,7 +12,7 @@ from pathlib import Path
 from watchkeeper.pipeline.folders import agent_folders
 from watchkeeper.pipeline.tombstones import Tombstones
 from watchkeeper.settings import Settings
-from watchkeeper.sources.claude_code.discovery import find_transcripts
+from watchkeeper.sources.claude_code.discovery import TranscriptFile, find_transcripts
 from watchkeeper.store.sqlite.reading import Reader, open_reader
 
 
@@ -71,9 +71,23 @@ def _transcripts_are_ahead(reader: Reader, settings: Settings) -> bool:
     }
     tombstones = Tombstones.of(settings.places, reader.connection)
     return any(
-        item.size
-        and known.get(item.location) != (item.size, item.mtime_ns)
-        and not tombstones.hides(item.relative)
+        item.size and _is_ahead(item, known.get(item.location)) and not tombstones.hides(item.relative)
         for config_dir in agent_folders(settings, reader.connection)
         for item in find_transcripts(config_dir).files
     )
+
+
+def _is_ahead(item: TranscriptFile, known: tuple[int, int] | None) -> bool:
+    """Tell whether a file holds something new; a last line that broke off when it was read still does."""
+    if known is None or item.mtime_ns != known[1] or item.size < known[0]:
+        return True
+    return item.size > known[0] and _holds_line_end(item.location, known[0])
+
+
+def _holds_line_end(path: str, offset: int) -> bool:
+    try:
+        with open(path, "rb") as file:  # noqa: PTH123
+            file.seek(offset)
+            return any(b"\n" in block for block in iter(lambda: file.read(1 << 20), b""))
+    except OSError:
+        return False
