@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import secrets
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -78,6 +77,8 @@ def new_pack_id(created: int | None = None) -> str:
     Args:
         created: Wall clock in ns that the id is to carry; now when absent.
     """
+    import secrets  # with hmac and random, for writers only
+
     return f"{time.time_ns() if created is None else created:016x}-{secrets.token_bytes(16).hex()}"
 
 

@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from watchkeeper.archive.codecs import LEVEL, Codec, PlainCodec
-from watchkeeper.archive.compaction import recover
 from watchkeeper.archive.departures import Departure, GoneError, departures_size, read_departures
 from watchkeeper.archive.frames import FRAME_HEADER, MAXIMUM_CONTENT, PACK_HEADER
 from watchkeeper.archive.packs import (
@@ -208,6 +207,9 @@ class ArchiveWriter:
         self._end = 0
         self._unsynced = False
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # Only a writer needs it, and a quick search reads.
+        from watchkeeper.archive.compaction import recover
+
         recover(directory)
         self._open_newest()
 
