@@ -208,6 +208,64 @@ def test_the_shape_of_requests_tells_idle_tools_servers_and_skills(settings: Set
     assert sum(Decimal(item["cost_usd"]) for item in found["items"]) == Decimal(found["input_cost_usd"])
 
 
+def test_what_is_listed_again_after_a_compaction_is_offered_once(settings: Settings, agent: Path) -> None:
+    session = WrittenSession(agent, "s1")
+    listing = {"type": "skill_listing", "content": "- deploy: " + "a" * 900, "names": ["deploy"]}
+    session.line({"type": "attachment", "attachment": listing})
+    session.answer(grows=3000)
+    session.compact()
+    session.line({"type": "attachment", "attachment": listing})
+    session.answer()
+    with reading(settings) as reader:
+        found = session_context(reader, "s1", CARD)
+    listed = [item for item in found["items"] if item["kind"] == "skill listing"]
+    assert [item["sent"] for item in listed] == [1, 1]
+    assert (found["offered"]["skills"]["offered"], found["offered"]["skills"]["unused"]) == (1, ["deploy"])
+
+
+WRONG: tuple[Any, ...] = (None, 7, "text", [], {}, [None, {"name": 7}], {"files": 3, "type": []})
+
+
+@pytest.mark.parametrize("wrong", WRONG, ids=repr)
+def test_values_of_the_wrong_kind_cost_only_themselves(settings: Settings, agent: Path, wrong: Any) -> None:
+    session = WrittenSession(agent, "s1")
+    session.prompt("go")
+    session.line({"type": "api-request-shape", "shape": wrong})
+    session.line({"type": "api-request-shape", "shape": {"system": wrong, "tools": wrong}})
+    for kind in ("skill_listing", "instructions", "file", "hook_success", "date", wrong):
+        session.line(
+            {
+                "type": "attachment",
+                "attachment": {"type": kind, "files": wrong, "names": wrong, "content": wrong},
+            }
+        )
+    session.line({"type": "attachment", "attachment": wrong})
+    session.bash("ls", "Exit code 1", error=True)
+    session.line({"type": "system", "subtype": "compact_boundary", "compactMetadata": wrong})
+    session.line(
+        {
+            "type": "system",
+            "subtype": "compact_boundary",
+            "compactMetadata": {"preTokens": wrong, "trigger": wrong},
+        }
+    )
+    session.line(
+        {
+            "type": "system",
+            "subtype": "api_error",
+            "error": {"status": wrong, "formatted": wrong},
+            "retryAttempt": wrong,
+        }
+    )
+    session.answer()
+    with reading(settings) as reader:
+        found = session_context(reader, "s1", CARD)
+        assert sum(Decimal(item["cost_usd"]) for item in found["items"]) == Decimal(found["input_cost_usd"])
+        assert len(errors(reader, ALL)["api_errors"]["retried"]) == 1
+    for command in (("context", "s1"), ("errors", "--full")):
+        assert wk(settings, *command).stdout.strip()
+
+
 def test_a_file_costs_again_at_each_later_turn_until_a_compaction(settings: Settings, agent: Path) -> None:
     session = WrittenSession(agent, "s1")
     session.prompt("go")

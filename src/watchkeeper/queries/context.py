@@ -11,6 +11,7 @@ from collections import defaultdict
 from math import lcm
 from typing import Any
 
+from watchkeeper.events.identity import whole_number
 from watchkeeper.pricing.rates import RateCard, Rates
 from watchkeeper.queries.context_model import UNSEEN, Item, Lane, Sent
 from watchkeeper.queries.context_sources import Extras, extras_of
@@ -18,6 +19,7 @@ from watchkeeper.queries.forms import dollars, project_name, rfc3339
 from watchkeeper.queries.shares import divide
 from watchkeeper.queries.stats import COUNTED
 from watchkeeper.queries.token_estimates import estimated_tokens, kind_of_path
+from watchkeeper.sources.claude_code.transcript_view import text_of
 from watchkeeper.store.sqlite.reading import Reader
 
 Row = dict[str, Any]
@@ -207,9 +209,9 @@ def _compactions(reader: Reader, session_id: str) -> dict[LaneKey, list[Row]]:
                 "agent_id": row["agent_id"],
                 "ms": row["at"],
                 "at": rfc3339(row["at"]),
-                "trigger": meta.get("trigger"),
-                "pre_tokens": meta.get("preTokens"),
-                "post_tokens": meta.get("postTokens"),
+                "trigger": text_of(meta.get("trigger")),
+                "pre_tokens": whole_number(meta.get("preTokens")),
+                "post_tokens": whole_number(meta.get("postTokens")),
                 "basis": "reported",
             }
         )
@@ -377,12 +379,17 @@ def _offered(items: list[Row], extras: Extras) -> Row | None:
 
 
 def _use(rows: list[Row]) -> Row:
-    idle = [row for row in rows if row["used"] is False]
+    """Return the use of what was offered, by name: after a compaction the same may be listed again."""
+    largest: dict[str, Row] = {}
+    for row in rows:
+        if row["label"] not in largest or row["tokens"] > largest[row["label"]]["tokens"]:
+            largest[row["label"]] = row
+    idle = [row for row in largest.values() if row["used"] is False]
     return {
-        "offered": len(rows),
-        "used": len(rows) - len(idle),
-        "tokens": sum(row["tokens"] for row in rows),
+        "offered": len(largest),
+        "used": len(largest) - len(idle),
+        "tokens": sum(row["tokens"] for row in largest.values()),
         "idle_tokens": sum(row["tokens"] for row in idle),
-        "idle_cost_usd": dollars(sum(row["cost_micros"] for row in idle)),
+        "idle_cost_usd": dollars(sum(row["cost_micros"] for row in rows if row["used"] is False)),
         "unused": [row["label"] for row in sorted(idle, key=lambda row: (-row["tokens"], row["label"]))],
     }

@@ -21,8 +21,8 @@ STRETCH = (3, 2)
 UNSEEN = "not on record"
 BASELINE = "system prompt and the like"
 SUMMARY = "summary after compaction"
-KEPT_KINDS = frozenset({BASELINE, "system prompt", "tool definition", "memory", "skill listing"})
-"""Kinds that a compaction leaves in the context."""
+KEPT_KINDS = frozenset({BASELINE, "system prompt", "tool definition"})
+"""Kinds that a compaction leaves in the context; what the client attaches, it attaches anew."""
 
 _CLEARED_FIRST = ("thinking", "tool result", UNSEEN)
 """When a context shrinks without a compaction: kinds that the client or the provider clears, oldest first."""
@@ -134,17 +134,17 @@ class Lane:
             self._append(item, tokens)
 
     def _restart(self, total: int, arrivals: list[Item]) -> int:
-        """Begin anew after a compaction: the baseline stays as far as it fits, all else is gone."""
+        """Begin anew after a compaction: the baseline stays as far as it fits beside what is new, all else is gone."""
         self._settle()
         kept = [item for item in self.live if item.kind in KEPT_KINDS]
-        left = total
+        left = max(0, total - sum(item.estimate for item in arrivals))
         for item in kept:
             item.live = min(item.live, left)
             left -= item.live
         self.live = [item for item in kept if item.live]
         self._measure()
         known_from = len(self.live)
-        self._begin(left, arrivals, SUMMARY)
+        self._begin(total - self._size(), arrivals, SUMMARY)
         return known_from
 
     def _grow(self, total: int, arrivals: list[Item]) -> int:

@@ -127,13 +127,14 @@ def _attachment_items(attachment: dict[str, Any], model: str | None, used: set[s
     if kind == "skill_listing":
         return _skill_items(attachment, model, used)
     if kind == "instructions":
+        files = attachment.get("files")
         return [
             Item(
                 "memory",
                 str(file.get("path")),
                 estimated_tokens(_text_size(file.get("content")), "prose", model),
             )
-            for file in attachment.get("files") or ()
+            for file in (files if isinstance(files, list) else ())
             if isinstance(file, dict)
         ]
     if kind in {"file", "directory"}:

@@ -13,10 +13,12 @@ from typing import Any
 
 from watchkeeper.errors import FormatError, NotFoundError
 from watchkeeper.events.derive import values_of
+from watchkeeper.events.identity import whole_number
 from watchkeeper.events.merge import decode_state
 from watchkeeper.queries.commands import command_family, expected_exit, normalise_command
 from watchkeeper.queries.forms import project_name, rfc3339
 from watchkeeper.queries.stretches import Stretch
+from watchkeeper.sources.claude_code.transcript_view import text_of
 from watchkeeper.sources.claude_code.transcripts import content_text
 from watchkeeper.store.payloads import Payloads
 from watchkeeper.store.sqlite.reading import Reader
@@ -283,11 +285,11 @@ def _api_retry(row: Row) -> Row:
     return {
         "session_id": row["session_id"],
         "at": rfc3339(row["at"]),
-        "message": error.get("formatted") or row["text"],
+        "message": text_of(error.get("formatted")) or row["text"],
         **(_status(str(status)) if status is not None else _status(row["text"] or "")),
-        "attempt": data.get("retryAttempt"),
-        "most_attempts": data.get("maxRetries"),
-        "retry_in_ms": data.get("retryInMs"),
+        "attempt": whole_number(data.get("retryAttempt")),
+        "most_attempts": whole_number(data.get("maxRetries")),
+        "retry_in_ms": whole_number(data.get("retryInMs")),
     }
 
 

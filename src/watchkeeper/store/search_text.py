@@ -149,8 +149,14 @@ def _of_line(body: Mapping[str, Any]) -> Iterator[Piece]:
                 yield from _of_block(block, said, body)
 
 
-def _of_block(block: Mapping[str, Any], said: str, body: Mapping[str, Any]) -> Iterator[Piece]:
+def _kind(block: Mapping[str, Any]) -> str:
+    """Return the type of a block; a line may hold anything in that place."""
     kind = block.get("type")
+    return kind if isinstance(kind, str) else ""
+
+
+def _of_block(block: Mapping[str, Any], said: str, body: Mapping[str, Any]) -> Iterator[Piece]:
+    kind = _kind(block)
     if kind in _MEDIA:
         return
     if kind == "thinking":
@@ -158,7 +164,7 @@ def _of_block(block: Mapping[str, Any], said: str, body: Mapping[str, Any]) -> I
     elif kind in _ASKED:
         for text in _texts(block.get("input")):
             yield Piece(TOOL_INPUT, text, _id(block.get("id")))
-    elif isinstance(kind, str) and kind.endswith("tool_result"):
+    elif kind.endswith("tool_result"):
         call = _id(block.get("tool_use_id"))
         texts = list(_texts(block.get("content"))) or list(_texts(body.get("toolUseResult")))
         for text in texts:
@@ -170,10 +176,11 @@ def _of_block(block: Mapping[str, Any], said: str, body: Mapping[str, Any]) -> I
 def _of_attachment(attachment: Any) -> Iterator[Piece]:
     if not isinstance(attachment, dict):
         return
-    if attachment.get("type") == "queued_command":
+    kind = _kind(attachment)
+    if kind == "queued_command":
         for text in _texts(attachment.get("prompt")):
             yield Piece(PROMPT, text)
-    elif attachment.get("type") in {"file", "edited_text_file", "selected_lines_in_ide"}:
+    elif kind in {"file", "edited_text_file", "selected_lines_in_ide"}:
         for name in ("filename", "content", "snippet"):
             for text in _texts(attachment.get(name)):
                 yield Piece(PROMPT, text)
@@ -212,7 +219,7 @@ def _texts(value: Any, depth: int = 0) -> Iterator[str]:
     elif depth > _DEEPEST:
         return
     elif isinstance(value, dict):
-        if value.get("type") in _MEDIA or value.get("type") == "base64":
+        if _kind(value) in _MEDIA or _kind(value) == "base64":
             return
         for name, item in value.items():
             if name not in _NOT_TEXT and not (name == "base64" and isinstance(item, str)):
