@@ -15,6 +15,7 @@ from watchkeeper.archive.store import ArchiveReader
 from watchkeeper.errors import FormatError
 from watchkeeper.ledger.reader import LedgerReader
 from watchkeeper.pipeline.catch_up import catch_up
+from watchkeeper.pipeline.disk import disk_usage
 from watchkeeper.pipeline.housekeeping import sweep
 from watchkeeper.pipeline.rebuild import rebuild
 from watchkeeper.pipeline.recording import Recording
@@ -224,6 +225,20 @@ def test_the_oldest_go_first_when_the_archive_is_too_large_but_never_those_in_us
     assert [(item["session_id"], item["reason"]) for item in report.dropped] == [(OLD, "size"), (NEW, "size")]
     assert report.over_bytes > 0
     assert b"output of hazel" in archived(two)
+
+
+def test_transcripts_go_for_the_disk_only_where_that_can_help(two: Settings) -> None:
+    forever = {"WATCHKEEPER_RETENTION_DAYS": "0"}
+    before = archived(two)
+    with Recording(limited(two, WATCHKEEPER_DISK_BYTES="1", **forever)) as recording:
+        report = sweep(recording, at_ms=NOW)
+    assert report.dropped == []
+    assert report.over_bytes > 0
+    assert archived(two) == before
+    whole = disk_usage(two)["total_bytes"]
+    with Recording(limited(two, WATCHKEEPER_DISK_BYTES=str(whole - 10), **forever)) as recording:
+        report = sweep(recording, at_ms=NOW)
+    assert report.dropped[0]["session_id"] == OLD
 
 
 def test_nothing_goes_while_all_is_within_the_budgets(two: Settings) -> None:

@@ -132,7 +132,7 @@ def sweep_steps(
         yield from _retire(recording, chosen, report)
         yield from _collect(recording, report)
         report.over_bytes = _over(recording)
-        if not chosen or not report.over_bytes:
+        if not chosen or not _droppable(recording):
             break
     report.bytes_after = _archived(recording)
 
@@ -154,7 +154,7 @@ def choose(recording: Recording, report: SweepReport, now: int) -> list[Candidat
     settings = recording.settings
     held = Holds(settings.places.holds).all()
     days = int(settings["archive.retention_days"])
-    over, chosen = _over(recording), list[Candidate]()
+    over, chosen = _droppable(recording), list[Candidate]()
     for item in sorted(candidates(recording), key=lambda found: (found.last_at, found.session_id)):
         if days and item.last_at < now - days * DAY_MS:
             item.reason = "age"
@@ -168,7 +168,7 @@ def choose(recording: Recording, report: SweepReport, now: int) -> list[Candidat
             continue
         over -= item.bytes
         chosen.append(item)
-    report.over_bytes = max(0, over)
+    report.over_bytes = max(0, over, _over(recording) - sum(item.bytes for item in chosen))
     return chosen
 
 
@@ -342,12 +342,24 @@ def _archived(recording: Recording) -> int:
 
 def _over(recording: Recording) -> int:
     """Return by how many bytes archive or disk are beyond their budgets, whichever is more."""
-    settings, parts = recording.settings, disk_parts(recording.settings)
-    archive = sum(part.bytes for part in parts if part.name in _ARCHIVES)
-    total = sum(part.bytes for part in parts if part.name in BUDGETED)
-    over = [0]
-    if settings["archive.max_bytes"]:
-        over.append(archive - int(settings["archive.max_bytes"]))
-    if settings["disk.max_bytes"]:
-        over.append(total - int(settings["disk.max_bytes"]))
-    return max(over)
+    return max(_archive_over(recording), _disk_over(recording), 0)
+
+
+def _droppable(recording: Recording) -> int:
+    """Return how many bytes of transcripts are to go for want of room.
+
+    Where all but the archive is beyond the disk's budget already, no dropping would help, so nothing is dropped for it.
+    """
+    disk = _disk_over(recording)
+    return max(_archive_over(recording), disk if disk <= _archived(recording) else 0, 0)
+
+
+def _archive_over(recording: Recording) -> int:
+    most = int(recording.settings["archive.max_bytes"])
+    return _archived(recording) - most if most else 0
+
+
+def _disk_over(recording: Recording) -> int:
+    most = int(recording.settings["disk.max_bytes"])
+    taken = sum(part.bytes for part in disk_parts(recording.settings) if part.name in BUDGETED)
+    return taken - most if most else 0
