@@ -104,3 +104,14 @@ def test_a_session_written_to_just_now_is_a_warning_where_no_list_tells(world: P
     assert findings(world)["session_recent"].places == (FIRST,)
     (world / "c" / "sessions").mkdir()
     assert "session_recent" not in findings(world)
+
+
+def test_a_request_that_nothing_identifies_is_named(world: Path) -> None:
+    """The record knows it by its place alone, so that a move makes it another one."""
+    assert "no_identity" not in findings(world)
+    row = assistant(FIRST, 0, str(world / "old"))
+    for name in ("uuid", "requestId"):
+        del row[name]
+    del row["message"]["id"]
+    write_lines(world / "c" / "projects" / encoded_name(str(world / "old")) / f"{FIRST}.jsonl", [row])
+    assert findings(world)["no_identity"].places == (f"{FIRST}.jsonl:1",)

@@ -29,6 +29,7 @@ _MCP_TOOL = re.compile(rb'"name"\s*:\s*"mcp__([A-Za-z0-9_.-]+?)__')
 _VARIABLE = re.compile(
     rb"(?:\$\{?|process\.env\.|os\.environ\[[^A-Z]{1,4}|getenv\([^A-Z]{1,4})([A-Z][A-Z0-9_]{2,60})(?![a-z])"
 )
+_IDENTITIES = (b'"uuid"', b'"requestId"', b'"id":"msg_', b'"id": "msg_')
 _COMMON = frozenset({"HOME", "PATH", "PWD", "USER", "SHELL", "TMPDIR", "LANG", "EOF", "TERM", "BASH_SOURCE"})
 _REMOTE = re.compile(r'\[remote "([^"]+)"\][^\[]*?\n\s*url\s*=\s*(\S+)')
 _HOST = re.compile(r"(?:[a-z+]+://)?(?:[^@/\s]+@)?([A-Za-z0-9.-]+)")
@@ -81,6 +82,7 @@ def audit(
         *_space(plan),
         *_secrets(scan),
         *_old_paths(scan, plan),
+        *_nameless(scan),
         *_servers(scan, new, config_dirs, plan),
         *_ignore_rules(old, new),
         *_variables(scan, environment, old, new),
@@ -140,6 +142,7 @@ class _Scan:
     old_path_places: list[str] = field(default_factory=list)
     servers: Counter[str] = field(default_factory=Counter)
     variables: Counter[str] = field(default_factory=Counter)
+    nameless: list[str] = field(default_factory=list)
 
 
 def _scan(plan: Plan, redactor: Redactor) -> _Scan:
@@ -171,6 +174,12 @@ def _scan_batch(
                 scan.secret_places.append(f"{place}:{number} {', '.join(sorted(names))}")
     scan.servers.update(name.decode() for name in _MCP_TOOL.findall(data))
     scan.variables.update(name.decode() for name in _VARIABLE.findall(data))
+    if b'"usage"' in data:
+        scan.nameless += [
+            f"{place}:{number}"
+            for number, line in enumerate(lines, first)
+            if b'"usage"' in line and not any(name in line for name in _IDENTITIES)
+        ]
     if any(old in data for old in olds):
         for number, line in enumerate(lines, first):
             own = sum(line.count(b'"cwd":"' + old) for old in olds)
@@ -196,6 +205,12 @@ def _old_paths(scan: _Scan, plan: Plan) -> Iterator[AuditFinding]:
             " model of its new working folder when it resumes."
         )
         yield AuditFinding("absolute_paths", NOTE, what, scan.old_paths, tuple(scan.old_path_places))
+
+
+def _nameless(scan: _Scan) -> Iterator[AuditFinding]:
+    if scan.nameless:
+        what = "Requests without any id are known by their place only: the record will count them once more."
+        yield AuditFinding("no_identity", WARN, what, len(scan.nameless), tuple(scan.nameless[:_PLACES]))
 
 
 def _servers(scan: _Scan, new: Path, config_dirs: Sequence[Path], plan: Plan) -> Iterator[AuditFinding]:
