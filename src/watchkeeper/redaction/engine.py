@@ -117,16 +117,16 @@ class Redactor:
         recent: deque[int] = deque(maxlen=_WEIGHED)
         for candidate in possible:
             start = candidate[0]
+            if candidate[3] == DENSE_KIND and candidate[1] > resume:
+                found.append((max(start, resume), candidate[1], self._order[DENSE]))
+                resume = candidate[1]
+                continue
             if start < resume:
                 continue
             if start >= line_end:
                 line_end = data.find(b"\n", start)
                 line_end = len(data) if line_end < 0 else line_end
                 recent.clear()
-            if candidate[3] == DENSE_KIND:
-                resume = candidate[1]
-                found.append((start, resume, self._order[DENSE]))
-                continue
             if len(recent) == _WEIGHED and start - recent[0] < _WEIGHED_WITHIN:
                 rest = REST_OF_STRING.match(data, start)
                 resume = rest.end() if rest is not None else start
