@@ -40,6 +40,11 @@ def parse_flag(text: str) -> bool:
     raise ValueError(f"expected on or off, found {text!r}")
 
 
+def parse_words(text: str) -> list[str]:
+    """Return the words of a list separated by commas."""
+    return [word.strip() for word in text.split(",") if word.strip()]
+
+
 SETTINGS: tuple[Setting, ...] = (
     Setting("server.port", "WATCHKEEPER_PORT", 7878, "Port of the dashboard on 127.0.0.1.", int),
     Setting(
@@ -145,6 +150,25 @@ SETTINGS: tuple[Setting, ...] = (
         "CLAUDE_LOG_DIR",
         "",
         "Folder for the daily files of `wk activity --to`.",
+    ),
+    Setting(
+        "redaction.mode",
+        "WATCHKEEPER_REDACTION",
+        "redact",
+        "What is stored of secrets and content: redact, hash (equal secrets are recognised) or metadata (no content).",
+    ),
+    Setting(
+        "redaction.rules_off",
+        "WATCHKEEPER_REDACTION_OFF",
+        [],
+        "Rules of redaction that are not applied, by name; `wk redact --rules` lists them.",
+        parse_words,
+    ),
+    Setting(
+        "redaction.rules",
+        "WATCHKEEPER_REDACTION_RULES",
+        "redaction.toml",
+        "File with rules and exceptions of your own; relative to the home.",
     ),
 )
 

@@ -131,6 +131,13 @@ REST_OF_STRING = re.compile(rb"(?:[^\"\\\x00-\x1f]|\\[^\x00-\x1f])*+")
 _ALL_GATES = (*((gate, 0) for gate in _GATES), (_FLAG, BARE_KIND - 1), (_OPTION, SQL_KIND))
 
 
+def names_a_secret(name: bytes) -> bool:
+    """Say whether the value of a name is a secret, rather than something about one."""
+    lowered = name.lower()
+    telling = re.search(rb"pass|pwd|secret|token|key|_auth|credential", lowered) is not None
+    return telling and _standing(lowered) is not None
+
+
 _NAME_BYTES = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-"
 _NAME = re.compile(rb"[A-Za-z0-9_-]*")
 _RUNS = {

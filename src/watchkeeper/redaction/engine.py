@@ -14,17 +14,28 @@ import re
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
+from hashlib import blake2b
+from typing import TYPE_CHECKING
 
 from watchkeeper.redaction.assignments import DENSE_KIND, REST_OF_STRING, Candidate, candidates, weigh
-from watchkeeper.redaction.gates import Gate, build_gates, starts_word
+from watchkeeper.redaction.gates import Gate, build_gates, cuts_escape, starts_word
 from watchkeeper.redaction.rule import Rule
 from watchkeeper.redaction.rules import RULES
+
+if TYPE_CHECKING:
+    from watchkeeper.settings import Settings
 
 _ROUNDS = 8
 _WEIGHED = 512
 _WEIGHED_WITHIN = 64 << 10
 """At most so many finds of one line are weighed within so many bytes."""
 DENSE = "dense-text"
+"""Counted where so much of a text looks like secrets that the rest of it went whole."""
+LEARNT = "learnt-secret"
+MODES = ("redact", "hash", "metadata")
+REVISION = 2
+"""Raised whenever code, not a rule, changes what is found."""
 
 
 @dataclass(frozen=True)
@@ -51,11 +62,27 @@ class Redactor:
 
     Args:
         rules: The rules in order of priority.
+        mode: ``redact``; ``hash``, where a placeholder ends in eight digits that are the same for the same
+            secret, ``[REDACTED:<rule>:<digits>]``; or ``metadata``, where besides no content stays at all.
+        key: Secret bytes for ``hash``, without which the digits say nothing.
+        allow: Regular expressions; what one of them finds a match in stays.
+
+    Raises:
+        ValueError: The mode is unknown, or has no key.
     """
 
-    def __init__(self, rules: Iterable[Rule] = RULES) -> None:
+    def __init__(
+        self, rules: Iterable[Rule] = RULES, *, mode: str = "redact", key: bytes = b"", allow: Iterable[str] = ()
+    ) -> None:
+        if mode not in MODES or (mode == "hash" and not key):
+            raise ValueError(f"redaction mode {mode!r} is unknown or has no key")
+        self.mode = mode
+        self._key = key
+        self._allow = [re.compile(pattern.encode()) for pattern in allow]
+        self._learnt: dict[bytes, None] = {}
+        self._needles: list[tuple[re.Pattern[bytes], dict[int, int]]] = []
         self._rules = tuple(rules)
-        self._names = [*(rule.name for rule in self._rules), DENSE]
+        self._names = [*(rule.name for rule in self._rules), LEARNT, DENSE]
         self._order = {name: order for order, name in enumerate(self._names)}
         self._placeholders = [f"[REDACTED:{name}]".encode() for name in self._names]
         self._gates = build_gates(self._rules)
@@ -66,8 +93,69 @@ class Redactor:
         ]
         self._by_name: dict[bytes, list[tuple[int, re.Pattern[bytes]]]] = {}
 
+    @classmethod
+    def from_settings(cls, settings: Settings) -> Redactor:
+        """Return the redactor that the settings ask for.
+
+        Raises:
+            ConfigError: A setting or the user's file of rules cannot be used; the place is named.
+        """
+        from watchkeeper.redaction.configuration import configured
+
+        return configured(settings)
+
+    @property
+    def rules(self) -> tuple[Rule, ...]:
+        """The rules in force, in order of priority."""
+        return self._rules
+
+    @cached_property
+    def version(self) -> str:
+        """A digest of everything that decides about the result, apart from what was learnt."""
+        told = [
+            (rule.name, rule.anchors, rule.body, rule.lead, rule.scans, rule.lowered, rule.names, rule.value)
+            for rule in self._rules
+        ]
+        key = blake2b(self._key, digest_size=8).hexdigest() if self.mode == "hash" else ""
+        allow = [pattern.pattern for pattern in self._allow]
+        return blake2b(repr((REVISION, self.mode, key, allow, told)).encode(), digest_size=12).hexdigest()
+
+    def learn(self, values: Iterable[bytes]) -> int:
+        """Look for these secrets from now on, in every form of `learning.variants`; return how many are new.
+
+        Values that are short or common are not learnt, see `learning.worth_learning`.
+        """
+        from watchkeeper.redaction.learning import needles, worth_learning
+
+        new = [value for value in dict.fromkeys(values) if value not in self._learnt and worth_learning(value)]
+        if new:
+            self._learnt.update(dict.fromkeys(new))
+            self._needles = needles(self._learnt)
+        return len(new)
+
+    def learnt(self) -> list[bytes]:
+        """Return what was learnt, as it is: not to be stored in clear."""
+        return list(self._learnt)
+
+    def find(self, data: bytes) -> list[tuple[int, int, str]]:
+        """Return the secrets of some text as (start, end, rule), in order, without changing anything."""
+        return [(start, end, self._names[order]) for start, end, order in self._find(data)]
+
     def redact(self, data: bytes) -> Redacted:
         """Return ``data``, one event or many lines of JSON, without its secrets."""
+        redacted = self._redact(data)
+        if self.mode != "metadata":
+            return redacted
+        from watchkeeper.redaction.metadata import strip_line
+
+        lines = [strip_line(line) for line in redacted.data.split(b"\n")]
+        return Redacted(b"\n".join(lines), redacted.hits)
+
+    def redact_text(self, text: str) -> str:
+        """Return a text that is no JSON, such as the value of a variable, without its secrets."""
+        return self._redact(text.encode("utf-8", "surrogatepass")).data.decode("utf-8", "surrogatepass")
+
+    def _redact(self, data: bytes) -> Redacted:
         spans = self._find(data)
         if not spans:
             return Redacted(data, {})
@@ -96,10 +184,16 @@ class Redactor:
         for start, end, order in spans:
             name = self._names[order]
             hits[name] = hits.get(name, 0) + 1
-            pieces += (line[done:start], self._placeholders[order])
+            pieces += (line[done:start], self._placeholder(order, line[start:end]))
             done = end
         pieces.append(line[done:])
         return b"".join(pieces)
+
+    def _placeholder(self, order: int, secret: bytes) -> bytes:
+        if self.mode != "hash":
+            return self._placeholders[order]
+        digits = blake2b(secret, key=self._key[:64], digest_size=4).hexdigest()
+        return b"%s:%s]" % (self._placeholders[order][:-1], digits.encode())
 
     def _find(self, data: bytes) -> list[_Span]:
         lowered = data.lower()
@@ -109,7 +203,17 @@ class Redactor:
         possible = candidates(lowered)
         if possible:
             self._weigh(data, possible, found)
+        for scan, back in self._needles:
+            for hit in scan.finditer(data):
+                start = hit.start() - back[hit.lastindex or 1]
+                if not cuts_escape(data, start):
+                    found.append((start, hit.end(), self._order[LEARNT]))
+        if self._allow:
+            found = [span for span in found if not self._allowed(data[span[0] : span[1]])]
         return _merge(found)
+
+    def _allowed(self, value: bytes) -> bool:
+        return any(pattern.search(value) for pattern in self._allow)
 
     def _weigh(self, data: bytes, possible: list[Candidate], found: list[_Span]) -> None:
         """Add the secrets among the candidates of all lines."""

@@ -80,6 +80,14 @@ def build_gates(rules: Iterable[Rule]) -> tuple[Gate, ...]:
     return (*(_gate(byte, prefixes) for byte, prefixes in grouped.items()), *scans)
 
 
+def cuts_escape(data: bytes, start: int) -> bool:
+    """Say whether the byte at ``start`` is the letter of an escape: it follows an odd run of backslashes."""
+    run = start
+    while run and data[run - 1] == 0x5C:
+        run -= 1
+    return (start - run) % 2 == 1
+
+
 def starts_word(data: bytes, start: int, short: bool = False) -> bool:
     """Say whether a token at ``start`` is the beginning of a word.
 
@@ -90,10 +98,7 @@ def starts_word(data: bytes, start: int, short: bool = False) -> bool:
         return True
     before = data[start - 1]
     if before == 0x5C:
-        run = start - 1
-        while run and data[run - 1] == 0x5C:
-            run -= 1
-        return (start - run) % 2 == 0
+        return not cuts_escape(data, start)
     if short and before in b"-_+/=":
         return False
     return (
