@@ -94,6 +94,12 @@ def _size(answer: dict[str, Any], context: Context) -> list[str]:
     most = f"at most {peak:,} tokens, {100 * peak / window:.0f} % of a window of {window:,} ({answer['window_basis']})"
     lines = [f"{counted(len(answer['requests']), 'request')}, {when}; {most}", ""]
     lines.append(_curve([point["tokens"] for point in shown], window))
+    others = [agent for agent in answer["agents"] if agent["sidechain"]]
+    if others:
+        largest = max(agent["peak_tokens"] for agent in others)
+        lines.append(
+            f"{counted(len(others), 'subagent')} with contexts of their own, at most {largest:,} tokens"
+        )
     for row in answer["compactions"]:
         before, after = (_tokens(row[name]) for name in ("pre_tokens", "post_tokens"))
         trigger = f" ({one_line(row['trigger'])})" if row["trigger"] else ""

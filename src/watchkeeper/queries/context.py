@@ -290,6 +290,7 @@ def _document(
         "window_basis": "reported" if named else "assumed",
         "peak_tokens": peak,
         "last_tokens": sizes[-1] if sizes else None,
+        "agents": _agents(series),
         "requests": series,
         "compactions": [
             {name: value for name, value in row.items() if name != "ms"}
@@ -309,6 +310,18 @@ def _document(
         "unpriced_requests": len(requests) - len(priced),
         "estimated": "tokens and cost of items: sizes of their texts, fitted to the exact totals of the requests",
     }
+
+
+def _agents(series: list[Row]) -> list[Row]:
+    """Return each agent with its requests and the largest size of its context, in the order of their first request."""
+    found: dict[tuple[str | None, bool], Row] = {}
+    for point in series:
+        key = point["agent_id"], point["sidechain"] and point["agent_id"] is None
+        new = {"agent_id": key[0], "sidechain": point["sidechain"], "requests": 0, "peak_tokens": 0}
+        agent = found.setdefault(key, new)
+        agent["requests"] += 1
+        agent["peak_tokens"] = max(agent["peak_tokens"], point["tokens"])
+    return list(found.values())
 
 
 def _priced(charged: list[tuple[LaneKey, Item]], input_micros: int) -> list[Row]:
