@@ -11,6 +11,8 @@ from typing import Any, Literal
 
 import msgspec
 
+from watchkeeper.archive.holds import Holds
+from watchkeeper.errors import UsageError
 from watchkeeper.ledger.files import write_file
 from watchkeeper.pipeline.catch_up import empty_spool
 from watchkeeper.pipeline.forgetting import Forgetting, Job, read_job, survey
@@ -77,7 +79,16 @@ class Request(msgspec.Struct, forbid_unknown_fields=True):
 
 
 def begin(recording: Recording, request: Request) -> Forgetting:
-    """Begin what somebody wants: a secret is learnt first, so that it is masked in all that comes."""
+    """Begin what somebody wants: a secret is learnt first, so that it is masked in all that comes.
+
+    Raises:
+        UsageError: One of the sessions is held.
+    """
+    held = sorted(set(request.sessions) & Holds(recording.settings.places.holds).all().keys())
+    if held:
+        raise UsageError(
+            f"session {held[0]} is held", hint="Run `wk hold SESSION --release` if it may be forgotten."
+        )
     if request.what == "secret":
         recording.learn([request.secret], again=True, once=request.once)
     return _new(recording, request.what, request.why, sorted(set(request.sessions)))
