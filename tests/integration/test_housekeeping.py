@@ -12,13 +12,14 @@ from observations import projections
 from watchkeeper.archive.departures import GoneError
 from watchkeeper.archive.holds import Hold, Holds
 from watchkeeper.archive.store import ArchiveReader
-from watchkeeper.errors import FormatError
+from watchkeeper.errors import FormatError, UsageError
 from watchkeeper.ledger.reader import LedgerReader
 from watchkeeper.pipeline.catch_up import catch_up
 from watchkeeper.pipeline.disk import disk_usage
 from watchkeeper.pipeline.housekeeping import sweep
 from watchkeeper.pipeline.rebuild import rebuild
 from watchkeeper.pipeline.recording import Recording
+from watchkeeper.pipeline.reredaction import Request, forget
 from watchkeeper.queries.calls import get_call
 from watchkeeper.settings import Settings
 from watchkeeper.store import envelopes
@@ -203,6 +204,16 @@ def test_a_held_session_stays_and_a_dry_run_drops_nothing(two: Settings) -> None
         report = sweep(recording, at_ms=NOW)
     assert (report.dropped, report.held) == ([], [OLD])
     assert everything(two) == before
+
+
+def test_what_is_held_is_not_forgotten_either(two: Settings) -> None:
+    Holds(two.places.holds).add(OLD, Hold(1, "case 7"))
+    with pytest.raises(UsageError, match="held"):
+        forget(two, Request(what="session", why="asked for", sessions=(OLD,)))
+    assert b"output of walnut" in archived(two)
+    Holds(two.places.holds).remove(OLD)
+    forget(two, Request(what="session", why="asked for", sessions=(OLD,)))
+    assert b"output of walnut" not in archived(two)
 
 
 def test_a_list_of_holds_that_cannot_be_read_stops_the_sweep(two: Settings) -> None:
