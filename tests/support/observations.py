@@ -113,6 +113,9 @@ def projections(store: Store) -> bytes:
 def merge_all(store: Store, observations: list[Observation], batch: int) -> None:
     """Merge observations in the given order, so many to a transaction."""
     for start in range(0, len(observations), batch):
-        facts = [fact for item in observations[start : start + batch] for fact in item.facts().facts]
+        said = [item.facts() for item in observations[start : start + batch]]
         with store.transaction():
-            store.merge(facts)
+            store.merge(
+                [fact for item in said for fact in item.facts],
+                [state for item in said for state in item.states],
+            )

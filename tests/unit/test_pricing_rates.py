@@ -155,14 +155,16 @@ def test_the_cliff_prices_the_whole_request() -> None:
     below = cost(model="claude-haiku-5-5", input_tokens=40_000, cache_read_tokens=60_000, output_tokens=1_000)
     above = cost(model="claude-haiku-5-5", input_tokens=40_001, cache_read_tokens=60_000, output_tokens=1_000)
     assert below == 4_000 + 600 + 500
-    assert above == 20_001 + 3_000 + 2_500  # 20,000.5 rounds up
+    assert above == 20_000 + 3_000 + 2_500  # 20,000.5 rounds to the even number
 
 
 def test_cache_writes_count_towards_the_cliff() -> None:
     """The prompt is input, cache writes and cache reads together."""
     split = {"cache_write_tokens": 100_000, "cache_write_5m_tokens": 50_000, "cache_write_1h_tokens": 50_000}
     assert cost(model="claude-haiku-5-5", **split) == 6_250 + 10_000
-    assert cost(model="claude-haiku-5-5", input_tokens=1, **split) == 31_250 + 50_000 + 1
+    assert (
+        cost(model="claude-haiku-5-5", input_tokens=1, **split) == 31_250 + 50_000
+    )  # and half a micro-dollar
 
 
 def test_what_is_not_split_counts_as_five_minute_writes() -> None:
@@ -183,9 +185,9 @@ def test_web_searches_cost_a_cent_each_and_are_never_discounted() -> None:
         assert cost(web_searches=3, **how) == 30_000
 
 
-def test_one_rounding_half_up_for_each_request() -> None:
-    """Half a micro-dollar rounds up, less than half rounds down, and classes are added before rounding."""
-    assert cost(cache_read_tokens=1) == 1  # 0.5
+def test_one_rounding_half_to_even_for_each_request() -> None:
+    """Half a micro-dollar rounds to the even number, so that halves do not add up; classes are added before that."""
+    assert cost(cache_read_tokens=1) == 0  # 0.5
     assert cost(cache_read_tokens=3) == 2  # 1.5
     assert cost(model="claude-haiku-4-5", cache_read_tokens=4) == 0  # 0.4
     assert cost(model="claude-haiku-4-5", cache_read_tokens=4, input_tokens=1) == 1  # 1.4

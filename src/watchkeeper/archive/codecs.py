@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import zstandard
 
@@ -28,6 +28,14 @@ class Codec(Protocol):
         Raises:
             FormatError: The body cannot be unpacked, or its content is not the one it was.
         """
+
+
+class Packed(NamedTuple):
+    """A content as a whole frame, ready to be written: its digest, its size in bytes, the frame."""
+
+    digest: bytes
+    size: int
+    frame: bytes
 
 
 class PlainCodec:

@@ -7,10 +7,10 @@ a range of a transcript is read without its neighbours.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from watchkeeper.archive.codecs import LEVEL, Codec, PlainCodec
+from watchkeeper.archive.codecs import LEVEL, Codec, Packed, PlainCodec
 from watchkeeper.archive.departures import Departure, GoneError, departures_size, read_departures
 from watchkeeper.archive.frames import FRAME_HEADER, MAXIMUM_CONTENT, PACK_HEADER
 from watchkeeper.archive.packs import (
@@ -229,11 +229,22 @@ class ArchiveWriter:
         if len(data) > MAXIMUM_CONTENT:
             raise UsageError("the content is too large for one archive frame", why=f"{len(data)} bytes")
         digest = self._codec.digest(data)
+        return self._put(digest, len(data), lambda: self._codec.pack(data, digest))
+
+    def put_frame(self, packed: Packed) -> Address:
+        """Store a content that was packed elsewhere for this kind of archive, or find it where it already is.
+
+        Raises:
+            ArchiveError: The pack cannot be written; nothing of this content is left in it.
+        """
+        return self._put(packed.digest, packed.size, lambda: packed.frame)
+
+    def _put(self, digest: bytes, size: int, frame_of: Callable[[], bytes]) -> Address:
         index = self._digests()
         known = index.get(digest)
         if known is None or not self._holds(known):
-            frame = self._codec.pack(data, digest)
-            known = Address(digest.hex(), *self._append(frame), len(frame), len(data))
+            frame = frame_of()
+            known = Address(digest.hex(), *self._append(frame), len(frame), size)
             index[digest] = known
         return known
 

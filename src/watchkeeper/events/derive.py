@@ -301,7 +301,7 @@ def derive_request(key: str, state: State) -> dict[str, Row | None]:
             **request,
             "cache_write_5m_tokens": five,
             "cache_write_1h_tokens": hour,
-            "quarter": quarter_of(request["at"]),
+            "quarter": quarter_of(request["last_at"]),
             "cost_micros": reported,
             "cost_basis": None if reported is None else "reported",
             "counted": 0 if request["synthetic"] or request["replay"] else 1,

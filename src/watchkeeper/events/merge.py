@@ -24,6 +24,7 @@ from typing import Any
 
 import msgspec
 
+from watchkeeper.events.entities import ENTITIES
 from watchkeeper.events.fields import WITNESS_ORDER, Field, Rule
 
 State = dict[str, Any]
@@ -111,6 +112,17 @@ def join(left: State, right: State, fields: Mapping[str, Field]) -> State:
         elif mine != value:
             left[name] = _JOINS[fields[name].rule](mine, value)
     return left
+
+
+def joined(facts: Iterable[Facts]) -> dict[tuple[str, str], State]:
+    """Return facts as states, joined by entity: name and key."""
+    states: dict[tuple[str, str], State] = {}
+    for item in facts:
+        fields = ENTITIES[item.entity]
+        state = lift(item, fields)
+        known = states.get((item.entity, item.key))
+        states[item.entity, item.key] = state if known is None else join(known, state, fields)
+    return states
 
 
 def value_of(state: State, name: str, rule: Rule) -> Any:

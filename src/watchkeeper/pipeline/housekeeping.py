@@ -26,7 +26,7 @@ from watchkeeper.archive.packs import Address
 from watchkeeper.archive.store import ArchiveReader
 from watchkeeper.errors import FormatError, NotFoundError
 from watchkeeper.events.entities import ENTITIES
-from watchkeeper.events.merge import State, join, lift
+from watchkeeper.events.merge import State, join, joined
 from watchkeeper.pipeline.disk import BUDGETED, disk_parts
 from watchkeeper.pipeline.recording import Recording, now_ms
 from watchkeeper.store import envelopes
@@ -277,9 +277,9 @@ class _Batch:
         return result
 
     def _join(self, result: Interpretation) -> None:
-        for facts in result.facts:
-            place, fields = (facts.entity, facts.key), ENTITIES[facts.entity]
-            self._states[place] = join(self._states.get(place, {}), lift(facts, fields), fields)
+        states = [*((*place, state) for place, state in joined(result.facts).items()), *result.states]
+        for entity, key, state in states:
+            self._states[entity, key] = join(self._states.get((entity, key), {}), state, ENTITIES[entity])
         self._retirement.skipped.extend(result.skipped)
 
     def _alone(self, key: str) -> bool:

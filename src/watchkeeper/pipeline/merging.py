@@ -29,10 +29,10 @@ def merge_interpretation(store: Store, result: Interpretation, next_seq: int) ->
 def _merge(store: Store, result: Interpretation, next_seq: int, *, singly: bool = False) -> Changes:
     with store.transaction():
         if singly:
-            changes, refused = store.merge_singly(result.facts)
-            store.put_skipped((f"{item.entity} {item.key}", 0, reason) for item, reason in refused)
+            changes, refused = store.merge_singly(result.facts, result.states)
+            store.put_skipped((f"{entity} {key}", 0, reason) for entity, key, reason in refused)
         else:
-            changes = store.merge(result.facts)
+            changes = store.merge(result.facts, result.states)
         store.put_sources(result.sources)
         store.put_masked(result.masked)
         store.put_skipped(result.skipped)

@@ -73,7 +73,7 @@ def _fill(settings: Settings, store: Store, progress: Callable[[int, int], None]
         for stored in replayed(reader):
             interpret(stored.seq, stored, archive.get, result)
             entries += 1
-            if len(result.facts) >= _BATCH or result.retired:
+            if len(result.facts) + len(result.states) >= _BATCH or result.retired:
                 merge_interpretation(store, result, stored.seq + 1)
                 observations += result.observations
                 result = Interpretation()

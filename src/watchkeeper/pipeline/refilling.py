@@ -64,7 +64,7 @@ def _fill(store: Store, reader: LedgerReader, archive: ArchiveReader, start: int
         except (FormatError, NotFoundError) as error:
             result.skipped.append((stored.source, 0, str(error)))
         position = stored.seq + 1
-        if count % _BATCH == 0 or len(result.facts) >= _BATCH * 4 or result.retired:
+        if count % _BATCH == 0 or len(result.facts) + len(result.states) >= _BATCH * 4 or result.retired:
             merge_interpretation(store, result, position)
             result = Interpretation()
             yield position

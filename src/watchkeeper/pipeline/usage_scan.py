@@ -28,6 +28,9 @@ from watchkeeper.store.sqlite.usage_cache import UsageCache, packed, unpacked
 SMALL_BYTES = 1 << 20
 """Up to this much is read by the standard library alone: importing a faster decoder would take longer."""
 
+SHARE_BYTES = 16 << 20
+"""A process of its own is started for each of these, as far as there are processors."""
+
 _BLOCK = 64 << 20
 _MOST_PROCESSES = 8
 
@@ -129,7 +132,7 @@ def _scan(pieces: Sequence[Piece], rates: RateCard) -> list[_Share]:
     import gc
 
     gc.disable()  # Nothing made here is cyclic, and there is much of it.
-    processes = min(_processors(), _MOST_PROCESSES, 1 + total // (16 << 20))
+    processes = min(_processors(), _MOST_PROCESSES, 1 + total // SHARE_BYTES)
     if processes < 2 or not hasattr(os, "fork"):
         return [_scan_share(pieces, rates, bulk=True)]
     return list(_scan_together(pieces, rates, processes))

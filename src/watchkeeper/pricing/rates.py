@@ -1,6 +1,6 @@
 """The price card in force: rates of a model on a day, and the cost of one request.
 
-All arithmetic is on integers: pico-dollars per token, factors as fractions, and one rounding (half up) to whole
+All arithmetic is on integers: pico-dollars per token, factors as fractions, and one rounding (half to even) to whole
 micro-dollars at the end of each request.
 """
 
@@ -152,7 +152,10 @@ class RateCard:
         )
         if web_searches:
             total += web_searches * search
-        return (total + (divisor >> 1)) // divisor
+        micros, rest = divmod(total, divisor)
+        # Half to even: half up would add up over many requests, as halves are frequent.
+        upwards = 2 * rest > divisor or (2 * rest == divisor and micros & 1)
+        return micros + 1 if upwards else micros
 
     def price_many(self, requests: Iterable[dict[str, object]]) -> Iterator[int | None]:
         """Yield the cost of each request, given as the keyword arguments of `cost`."""

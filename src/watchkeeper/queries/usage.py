@@ -1,6 +1,6 @@
 """Tokens and cost, summed by any key. The sum of every breakdown equals the total to the micro-dollar.
 
-A request belongs to the moment of its first line. Days are those of the local time zone: sums are taken by
+A request belongs to the moment of its answer's last line. Days are those of the local time zone: sums are taken by
 quarter-hour, which every zone's days are made of, and put together here. Requests that only the usage cache holds
 (see `store.sqlite.usage_cache`) are counted with those of the index; of one that both hold, the larger counts.
 """
@@ -153,7 +153,7 @@ def _grouped(
     columns = ["quarter", "session_id", "model"]
     columns += [column for key, column in _COLUMNS if key in by or (key == "agent" and where.agent)]
     if "block" in by:
-        columns.append("at")
+        columns.append("last_at")
     return _fold(requests.select(columns, where, summed=True), columns, by, where, sessions)
 
 
@@ -189,7 +189,7 @@ def _by_tool(
     requests: Requests, by: Sequence[str], where: Filter, sessions: dict[str, SessionFacts]
 ) -> dict[tuple[Any, ...], Sums]:
     """Share each request among the tools that it asked for, in whole units, the first names taking the rest."""
-    columns = ["quarter", "session_id", "model", *(column for _, column in _COLUMNS), "at"]
+    columns = ["quarter", "session_id", "model", *(column for _, column in _COLUMNS), "last_at"]
     tools: dict[str, list[str]] = {}
     for message, tool in requests.reader.connection.execute(
         "SELECT DISTINCT message_id, tool FROM calls WHERE message_id IS NOT NULL ORDER BY message_id, tool"
@@ -221,7 +221,7 @@ def _condition(where: Filter) -> tuple[str, dict[str, Any]]:
         else:
             # The quarter narrows by the index, the moment decides.
             conditions.append(
-                f"quarter {sign} :{name}{' - 900000' if sign == '>=' else ''} AND at {sign} :{name}"
+                f"quarter {sign} :{name}{' - 900000' if sign == '>=' else ''} AND last_at {sign} :{name}"
             )
     return " AND ".join(conditions), bindings
 
@@ -292,7 +292,7 @@ def _keys(
         "skill": lambda: of_column("skill"),
         "mcp": lambda: of_column("mcp_server"),
         "tool": lambda: of_column("tool"),
-        "block": lambda: of_column("at"),
+        "block": lambda: of_column("last_at"),
     }
     parts = [makers[key]() for key in by]
     if len(parts) == 1:
@@ -312,7 +312,7 @@ def _with_blocks(
     A block starts at the full hour (UTC) of its first request and lasts five hours; a request after its end, or after
     five hours without any, starts the next.
     """
-    at, at_key = place["at"], by.index("block")
+    at, at_key = place["last_at"], by.index("block")
     starts: dict[int, int] = {}
     start = last = -BLOCK_MS
     for moment in sorted({row[at] for row in rows if row[at] is not None}):

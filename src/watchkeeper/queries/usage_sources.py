@@ -47,7 +47,7 @@ def requests_of(
     _attach(reader, cache)
     if "block" in by or not _whole_quarters(where) or any(reader.rows("SELECT 1 FROM requests LIMIT 1")):
         _detail(reader, cache, rates)
-        others = "request_key NOT IN (SELECT request_key FROM temp.scanned)"
+        others = f"{index.condition} AND request_key NOT IN (SELECT request_key FROM temp.scanned)"
         parts = (index._replace(condition=others), Part("temp.scanned", units=COUNTS))
         return Requests(reader, parts, cached=True)
     return Requests(reader, (Part("usage_cache.sums", units=COUNTS),), cached=True)
@@ -96,11 +96,11 @@ def _detail(reader: Reader, cache: UsageCache, rates: RateCard) -> None:
     connection.executemany(f"INSERT INTO scanned ({names}) VALUES ({marks})", _details(reader, cache, rates))
 
 
-_DETAILS = ("request_key", *DIMENSIONS, "at", *COUNTS)
+_DETAILS = ("request_key", *DIMENSIONS, "last_at", *COUNTS)
 
 
 def _details(reader: Reader, cache: UsageCache, rates: RateCard) -> Iterator[tuple[Any, ...]]:
-    known = f"SELECT at, counted, partial, {', '.join((*_GROWING, *_SAID))} FROM main.requests WHERE request_key = ?"
+    known = f"SELECT last_at, counted, partial, {', '.join((*_GROWING, *_SAID))} FROM main.requests WHERE request_key = ?"
     for key, facts in cache.requests():
         row = reader.row(known, (key,))
         if row is not None and not _complete(row, facts):
@@ -121,8 +121,7 @@ def _complete(row: dict[str, Any], facts: list[Any]) -> bool:
         for name, place in _SAID.items():
             if row[name] is not None:
                 facts[place] = row[name]
-        if row["at"] is not None:
-            facts[scan.FIRST_AT] = min(row["at"], facts[scan.FIRST_AT])
+        facts[scan.LAST_AT] = max(row["last_at"] or 0, facts[scan.LAST_AT])
         facts[scan.ENDED] = 1 if facts[scan.ENDED] or not row["partial"] else 0
         facts[scan.REPLAY] = facts[scan.REPLAY] if not row["counted"] else 0
     return more
@@ -155,9 +154,8 @@ def dimensions_of(facts: list[Any]) -> tuple[Any, ...]:
 
 
 def moment(facts: list[Any]) -> int | None:
-    """Return when a scanned request was made, in epoch milliseconds."""
-    at = facts[scan.FIRST_AT]
-    return None if at == scan.UNKNOWN_TIME else int(at)
+    """Return when a scanned request's answer was complete, in epoch milliseconds."""
+    return facts[scan.LAST_AT] or None
 
 
 def counts_of(facts: list[Any], rates: RateCard) -> tuple[int, ...] | None:

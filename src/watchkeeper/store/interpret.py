@@ -9,10 +9,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, NamedTuple
 
 from watchkeeper.archive.departures import GoneError
-from watchkeeper.events.merge import Facts, check_storable
+from watchkeeper.events.merge import Facts, State, check_storable, joined
 from watchkeeper.ledger.entries import Entry
 from watchkeeper.sources.claude_code.hooks import HookEvent, map_hook
 from watchkeeper.sources.claude_code.lines import Skip, decode, decode_objects, split_lines
@@ -37,6 +37,8 @@ class Interpretation:
     """What some entries say: facts, and the positions and places that the index keeps."""
 
     facts: list[Facts] = field(default_factory=list)
+    states: list[tuple[str, str, State]] = field(default_factory=list)
+    """Facts that are joined by entity already: name, key, state."""
     sources: list[tuple[str, int]] = field(default_factory=list)
     masked: list[tuple[str, str, int]] = field(default_factory=list)
     ranges: list[RangeRow] = field(default_factory=list)
@@ -57,7 +59,9 @@ class Interpretation:
 ReadArchive = Callable[[str, int, str], bytes]
 
 
-def interpret(seq: int, entry: Entry, read_archive: ReadArchive, into: Interpretation) -> None:
+def interpret(
+    seq: int, entry: Entry, read_archive: ReadArchive, into: Interpretation, said: Said | None = None
+) -> None:
     """Add to `into` what one ledger entry says.
 
     An entry ``redact`` says only where an erased payload is found now: what it holds is read in the place of the entry
@@ -68,6 +72,7 @@ def interpret(seq: int, entry: Entry, read_archive: ReadArchive, into: Interpret
         entry: The entry; one whose payload was erased says nothing.
         read_archive: Returns the archived bytes at (pack, position), or wherever those of the digest are now.
         into: Collects the result.
+        said: What the lines of a range say, where they have been read already.
 
     Raises:
         FormatError: The entry or the archived range is damaged.
@@ -78,7 +83,7 @@ def interpret(seq: int, entry: Entry, read_archive: ReadArchive, into: Interpret
         _frame(seq, entry, into)
     elif entry.kind == envelopes.RANGE:
         head = envelopes.read_range(entry.payload, entry.source)
-        _range(seq, head, read_archive, into)
+        _range(seq, head, read_archive, said, into)
     elif entry.kind == envelopes.RETIREMENT:
         _retirement(seq, entry, read_archive, into)
     elif entry.kind == envelopes.META:
@@ -159,10 +164,11 @@ def _decision(entry: Entry, body: dict[str, Any] | None) -> list[Facts]:
     return [Facts("decision", body["of"], "hook", 0, entry.at, values)]
 
 
-def _range(seq: int, head: envelopes.RangeHead, read_archive: ReadArchive, into: Interpretation) -> None:
-    session, agent = hints(head.relative)
+def _range(
+    seq: int, head: envelopes.RangeHead, read_archive: ReadArchive, said: Said | None, into: Interpretation
+) -> None:
     pack, position, data = head.pack, head.position, b""
-    if pack:
+    if pack and said is None:
         try:
             data = read_archive(pack, position, head.digest)
         except GoneError:
@@ -185,17 +191,60 @@ def _range(seq: int, head: envelopes.RangeHead, read_archive: ReadArchive, into:
     place = line_source(head.file_key, head.generation, 0)[:-1]
     into.masked.extend((f"{place}{head.first_line}+", rule, hits) for rule, hits in head.masked.items())
     into.skipped.extend((head.relative, number, reason) for number, reason in head.skipped)
+    if said is None:
+        place_of = LinesPlace(head.file_key, head.generation, head.first_line, head.relative)
+        said = read_lines(place_of, data)
+    into.states.extend(said.states)
+    into.texts.extend(said.texts)
+    into.skipped.extend((head.relative, number, reason) for number, reason in said.skipped)
+    into.lines += said.lines
+    into.observations += said.observations
+
+
+class LinesPlace(NamedTuple):
+    """Where some lines of a transcript stand."""
+
+    file_key: str
+    generation: int
+    first_line: int
+    relative: str
+
+
+@dataclass
+class Said:
+    """What some lines of a transcript say, wherever their bytes are kept.
+
+    Attributes:
+        states: For each entity its facts, joined: name, key, state.
+        texts: What the full-text index is to hold.
+        skipped: Lines left out, by number and reason.
+        lines: How many there are.
+        observations: How many objects they hold.
+    """
+
+    states: list[tuple[str, str, State]] = field(default_factory=list)
+    texts: list[TextRow] = field(default_factory=list)
+    skipped: list[tuple[int, str]] = field(default_factory=list)
+    lines: int = 0
+    observations: int = 0
+
+
+def read_lines(at: LinesPlace, data: bytes) -> Said:
+    """Return what lines say; a pure function of the bytes, so that another process can do it."""
+    session, agent = hints(at.relative)
+    place = line_source(at.file_key, at.generation, 0)[:-1]
+    said, collected = Said(), Interpretation()
     texts, runs = _Texts(session, agent), SessionRuns()
-    for number, line in split_lines(data, head.first_line):
-        into.lines += 1
+    for number, line in split_lines(data, at.first_line):
+        said.lines += 1
         body = decode(line)
         bodies = [body] if isinstance(body, dict) else decode_objects(line)
         for part, body in enumerate(bodies):
             if isinstance(body, Skip):
                 if body.reason != "blank":
-                    into.skipped.append((head.relative, number, body.reason))
+                    said.skipped.append((number, body.reason))
                 continue
-            into.observations += 1
+            said.observations += 1
             mapped = TranscriptLine(
                 source=f"{place}{number}.{part}" if part else f"{place}{number}",
                 number=number,
@@ -203,10 +252,13 @@ def _range(seq: int, head: envelopes.RangeHead, read_archive: ReadArchive, into:
                 session_hint=session,
                 agent_hint=agent,
             )
-            _collect(into, head.relative, number, partial(map_line, mapped, runs))
+            _collect(collected, at.relative, number, partial(map_line, mapped, runs))
             texts.add(body)
-    _collect(into, head.relative, head.first_line, runs.take)
-    into.texts.extend(texts.rows(head))
+    _collect(collected, at.relative, at.first_line, runs.take)
+    said.skipped.extend((number, reason) for _, number, reason in collected.skipped)
+    said.states = [(*named, state) for named, state in joined(collected.facts).items()]
+    said.texts = texts.rows(at)
+    return said
 
 
 def _file(head: envelopes.RangeHead) -> FileRow:
@@ -242,7 +294,7 @@ class _Texts:
         if at is not None:
             times.append(at)
 
-    def rows(self, head: envelopes.RangeHead) -> list[TextRow]:
+    def rows(self, head: LinesPlace) -> list[TextRow]:
         return [
             TextRow(
                 head.file_key,

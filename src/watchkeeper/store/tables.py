@@ -69,7 +69,7 @@ USAGE_INDEX = (
     "web_searches",
     "cost_micros",
     "cost_basis",
-    "at",
+    "last_at",
     "partial",
     "nested",
 )

@@ -19,7 +19,7 @@ LARGEST_NUMBER = 2**53
 
 # Places in a scanned request, a plain list: there are tens of thousands, and they cross processes.
 RANK, AT, SESSION, AGENT, MODEL, TIER, SPEED, REGION, BRANCH, SKILL, SERVER, CLAIMANT = range(12)
-FIRST_AT, INPUT, OUTPUT, WRITE, WRITE_5M, WRITE_1H, READ, SEARCHES, REPORTED = range(12, 21)
+LAST_AT, INPUT, OUTPUT, WRITE, WRITE_5M, WRITE_1H, READ, SEARCHES, REPORTED = range(12, 21)
 SIDECHAIN, NESTED, REPLAY, SYNTHETIC, ENDED = range(21, 26)
 _COUNTS = (INPUT, OUTPUT, WRITE, WRITE_5M, WRITE_1H, READ, SEARCHES, REPORTED)
 
@@ -68,19 +68,24 @@ class UsageScan:
             place: The file.
             number_of: Gives the number in the file of the line at an index; asked only for a line without any id.
         """
-        previous = answer = usage = None
+        request: Request | None = None
+        answer = usage = later = None
         for index, line in enumerate(lines):
             message = line.message
             if (
-                message is not None
-                and previous is not None
+                request is not None
+                and message is not None
                 and message.id == answer
                 and message.usage == usage
                 and line.type == "assistant"
                 and not message.stop_reason
             ):
-                # The next block of the same answer, written at a later moment, says nothing new.
+                # The next block of the same answer says nothing new but its time.
+                later = line.timestamp
                 continue
+            if later and request is not None:
+                _finish(request, later)
+            later = None
             rank, agent = RANK_MAIN, line.agentId or place.agent_hint
             if agent or line.isSidechain:
                 rank = RANK_ASIDE if agent and _is_aside(agent) else RANK_SIDECHAIN
@@ -95,11 +100,14 @@ class UsageScan:
                 kind == "assistant" or (kind is None and message.role == "assistant")
             ):
                 seen = (rank, at, owner, agent, False)
-                self._answer(line, message, place, index, number_of, seen)
+                request = self._answer(line, message, place, index, number_of, seen)
                 answer, usage = message.id, message.usage
-                previous = None if answer is None or owner != session else line
+                if answer is None or owner != session:
+                    request = None
             elif kind == "progress":
                 self._progress(line, place, index, number_of, at, owner)
+        if later and request is not None:
+            _finish(request, later)
 
     def merge(self, other: UsageScan) -> None:
         """Add what another scan found."""
@@ -143,7 +151,7 @@ class UsageScan:
         index: int,
         number_of: Callable[[int], int],
         seen: tuple[int, int, Any, Any, bool],
-    ) -> None:
+    ) -> Request:
         rank, at, owner, agent, nested = seen
         key = message.id or line.requestId or line.uuid or f"{place.source}{number_of(index)}"
         aside = agent is not None and _is_aside(agent)
@@ -154,14 +162,14 @@ class UsageScan:
             0 if rank in (RANK_MAIN, RANK_MAIN + RANK_COPY) else 1, 1 if nested else 0, 1 if aside else 0,
             1 if model == _SYNTHETIC_MODEL else 0, 1 if message.stop_reason else 0,
         )  # fmt: skip
-        claimant = owner if rank < RANK_ASIDE else None
+        claimant, done = owner if rank < RANK_ASIDE else None, 0 if at == UNKNOWN_TIME else at
         cost = None if reported is None else _micro_dollars(reported)
         if usage is None:
-            request = [*said, None, None, None, *names, claimant, at, *_NO_COUNTS, cost, *marks]
+            request = [*said, None, None, None, *names, claimant, done, *_NO_COUNTS, cost, *marks]
         else:
             created, tools = usage.cache_creation, usage.server_tool_use
             request = [
-                *said, usage.service_tier, usage.speed, usage.inference_geo, *names, claimant, at,
+                *said, usage.service_tier, usage.speed, usage.inference_geo, *names, claimant, done,
                 usage.input_tokens, usage.output_tokens, usage.cache_creation_input_tokens,
                 None if created is None else created.ephemeral_5m_input_tokens,
                 None if created is None else created.ephemeral_1h_input_tokens,
@@ -174,8 +182,9 @@ class UsageScan:
         mine = self.requests.get(key)
         if mine is None:
             self.requests[key] = request
-        else:
-            self._join(key, mine, request)
+            return request
+        self._join(key, mine, request)
+        return mine
 
     def _join(self, key: str, mine: Request, other: Request) -> None:
         claimant = other[CLAIMANT]
@@ -200,14 +209,22 @@ class UsageScan:
         for place in _LEAST:
             if other[place] < mine[place]:
                 mine[place] = other[place]
-        for place in (SYNTHETIC, ENDED):
-            if other[place]:
-                mine[place] = 1
+        for place in _MOST:
+            if other[place] > mine[place]:
+                mine[place] = other[place]
 
 
 _SAID = range(SESSION, CLAIMANT)
 _NO_COUNTS = (None,) * 7
-_LEAST = (FIRST_AT, SIDECHAIN, NESTED, REPLAY)
+_LEAST = (SIDECHAIN, NESTED, REPLAY)
+_MOST = (LAST_AT, SYNTHETIC, ENDED)
+
+
+def _finish(request: Request, timestamp: str) -> None:
+    """Note the time of an answer's last line."""
+    at = milliseconds(timestamp)
+    if request[LAST_AT] < at != UNKNOWN_TIME:
+        request[LAST_AT] = at
 
 
 def _see_line(known: Session, rank: int, at: int, cwd: str | None) -> None:

@@ -9,7 +9,7 @@ import apsw
 from watchkeeper.pricing.rates import RateCard
 
 PRICED_BY = (
-    "model", "at", "input_tokens", "output_tokens", "cache_write_tokens", "cache_write_5m_tokens",
+    "model", "last_at", "input_tokens", "output_tokens", "cache_write_tokens", "cache_write_5m_tokens",
     "cache_write_1h_tokens", "cache_read_tokens", "web_searches", "service_tier", "speed", "region",
 )  # fmt: skip
 """The columns of a request that its price depends on, in the order in which `price_of` takes them."""
@@ -21,7 +21,7 @@ RATES = "rates"
 def price_of(rates: RateCard, *values: Any) -> int | None:
     """Return the price of a request in micro-dollars, or ``None`` where there is none, from its `PRICED_BY`."""
     named = dict(zip(PRICED_BY, values, strict=True))
-    return rates.cost(at_ms=named.pop("at"), **named)
+    return rates.cost(at_ms=named.pop("last_at"), **named)
 
 
 def fill_cost(row: dict[str, Any], rates: RateCard) -> None:

@@ -11,6 +11,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ import apsw
 
 from watchkeeper.errors import FormatError, WatchkeeperError
 from watchkeeper.events.entities import ENTITIES
-from watchkeeper.events.merge import Facts, State, decode_state, encode_state, join, lift
+from watchkeeper.events.merge import Facts, State, decode_state, encode_state, join, joined
 from watchkeeper.events.ownership import contested_by, owned_by
 from watchkeeper.pricing.rates import RateCard
 from watchkeeper.store.rows import FileRow, RangeRow, TextRow
@@ -146,14 +147,12 @@ class Store:
         self._contested.forget()
         self.connection.execute("PRAGMA shrink_memory")
 
-    def merge(self, facts: Iterable[Facts]) -> Changes:
-        """Merge facts and rewrite the rows that follow from them. To be called within a transaction."""
-        deltas: dict[tuple[str, str], State] = {}
-        for item in facts:
-            fields = ENTITIES[item.entity]
-            state = lift(item, fields)
-            known = deltas.get((item.entity, item.key))
-            deltas[(item.entity, item.key)] = state if known is None else join(known, state, fields)
+    def merge(self, facts: Iterable[Facts], states: Iterable[tuple[str, str, State]] = ()) -> Changes:
+        """Merge facts, and facts joined before, and rewrite the rows that follow. To be called in a transaction."""
+        deltas = joined(facts)
+        for entity, key, state in states:
+            known = deltas.get((entity, key))
+            deltas[entity, key] = state if known is None else join(known, state, ENTITIES[entity])
         return self._join(deltas)
 
     def _join(self, deltas: dict[tuple[str, str], State]) -> Changes:
@@ -190,22 +189,28 @@ class Store:
         self._write(rows)
         return changes
 
-    def merge_singly(self, facts: Iterable[Facts]) -> tuple[Changes, list[tuple[Facts, str]]]:
-        """Merge facts one by one and pass over those that cannot be; return these with the reasons.
+    def merge_singly(
+        self, facts: Iterable[Facts], states: Iterable[tuple[str, str, State]] = ()
+    ) -> tuple[Changes, list[tuple[str, str, str]]]:
+        """Merge one by one and pass over what cannot be; return entity, key and reason of these.
 
         For a batch that `merge` refuses, in a transaction of its own: one observation that nobody thought of must
         not keep all others out of the index. It is slow.
         """
-        changes, refused = Changes(), list[tuple[Facts, str]]()
-        for item in facts:
+        changes, refused = Changes(), list[tuple[str, str, str]]()
+        single = [(item.entity, item.key, partial(self.merge, [item])) for item in facts]
+        single += [
+            (entity, key, partial(self.merge, (), [(entity, key, state)])) for entity, key, state in states
+        ]
+        for entity, key, merge in single:
             self.connection.execute("SAVEPOINT single")
             try:
-                changes.update(self.merge([item]))
+                changes.update(merge())
             except UNMERGEABLE as error:
                 self.connection.execute("ROLLBACK TO single")
-                self._cache.pop((item.entity, item.key), None)
+                self._cache.pop((entity, key), None)
                 self._contested.forget()
-                refused.append((item, f"not merged: {type(error).__name__}: {error}"))
+                refused.append((entity, key, f"not merged: {type(error).__name__}: {error}"))
             self.connection.execute("RELEASE single")
         return changes, refused
 
