@@ -55,7 +55,7 @@ class Candidate:
         session_id: The session, or ``file:<key>`` for a subagent's file whose session nobody knows.
         last_at: Its last event in epoch milliseconds.
         files: Keys of its transcript files, with their places below ``projects``.
-        ranges: What the archive holds of them.
+        ranges: How many ranges of them the archive holds.
         bytes: What the frames take, those shared with others included.
         reason: ``age`` or ``size``, once it is to go.
     """
@@ -63,7 +63,7 @@ class Candidate:
     session_id: str
     last_at: int
     files: dict[str, str] = field(default_factory=dict)
-    ranges: list[RangeRow] = field(default_factory=list)
+    ranges: int = 0
     bytes: int = 0
     reason: str = ""
 
@@ -177,9 +177,6 @@ def candidates(recording: Recording) -> list[Candidate]:
     connection = recording.store.connection
     agents = dict(connection.execute("SELECT agent_id, session_id FROM subagents"))
     last = dict(connection.execute("SELECT session_id, last_at FROM sessions WHERE last_at IS NOT NULL"))
-    places = recording.settings.places
-    lengths = {(item.pack, item.offset): item.length for item in _frames(places.archive)}
-    sealed = {item.digest: item.length for item in _frames(places.raw_archive)}
     found: dict[str, Candidate] = {}
     owners: dict[str, Candidate] = {}
     for key, relative, mtime_ns in connection.execute("SELECT file_key, relative, mtime_ns FROM files"):
@@ -190,13 +187,24 @@ def candidates(recording: Recording) -> list[Candidate]:
             item.last_at = max(item.last_at, mtime_ns // 1_000_000)
         item.files[key] = relative
         owners[key] = item
-    for row in connection.execute("SELECT * FROM ranges WHERE pack != ''"):
-        held = RangeRow(*row)
-        owner = owners.get(held.file_key)
+    for key, length in _lengths(recording):
+        owner = owners.get(key)
         if owner is not None:
-            owner.ranges.append(held)
-            owner.bytes += lengths.get((held.pack, held.position), 0) + sealed.get(held.raw_digest, 0)
+            owner.bytes += length
+            owner.ranges += 1
     return [item for item in found.values() if item.ranges]
+
+
+def _lengths(recording: Recording) -> Iterator[tuple[str, int]]:
+    """Yield the file of each archived range, and what its frames take; a pack at a time, to bound memory."""
+    connection, places = recording.store.connection, recording.settings.places
+    sealed = {item.digest: item.length for item in _frames(places.raw_archive)}
+    packs = [pack for (pack,) in connection.execute("SELECT DISTINCT pack FROM ranges WHERE pack != ''")]
+    query = "SELECT file_key, position, raw_digest FROM ranges WHERE pack = ?"
+    for pack in packs:
+        lengths = {item.offset: item.length for item in _frames(places.archive, pack)}
+        for key, position, raw_digest in connection.execute(query, (pack,)):
+            yield key, lengths.get(position, 0) + sealed.get(raw_digest, 0)
 
 
 class _Batch:
@@ -217,7 +225,7 @@ class _Batch:
 
     def add(self, item: Candidate, report: SweepReport) -> Iterator[None]:
         """Take in one session, a range at a time."""
-        for row in item.ranges:
+        for row in self._ranges(item):
             try:
                 result = self._interpreted(row, item.files[row.file_key])
             except (FormatError, NotFoundError) as error:
@@ -252,6 +260,11 @@ class _Batch:
             snapshot=envelopes.SnapshotPlace(place.pack, place.offset, place.digest),
         )
         self._recording.record([envelopes.retirement_entry(now_ms(), head)])
+
+    def _ranges(self, item: Candidate) -> list[RangeRow]:
+        query = "SELECT * FROM ranges WHERE file_key = ? AND pack != ''"
+        execute = self._recording.store.connection.execute
+        return [RangeRow(*row) for key in item.files for row in execute(query, (key,))]
 
     def _interpreted(self, row: RangeRow, relative: str) -> Interpretation:
         head = envelopes.RangeHead(
@@ -325,12 +338,12 @@ def _drop_frames(
     yield
 
 
-def _frames(directory: Path) -> Iterator[Address]:
-    """Yield every frame; of a damaged pack those before the damage."""
+def _frames(directory: Path, pack: str | None = None) -> Iterator[Address]:
+    """Yield every frame, of one pack or of all; of a damaged pack those before the damage."""
     reader = ArchiveReader(directory)
-    for pack in reader.packs():
+    for name in reader.packs() if pack is None else [pack]:
         try:
-            yield from reader.frames(pack)
+            yield from reader.frames(name)
         except (FormatError, FileNotFoundError) as error:
             log.warning("left out of housekeeping: %s", error)
 
