@@ -233,3 +233,26 @@ def test_a_session_of_mere_events_is_one_turn(settings: Settings) -> None:
     assert [(turn["number"], turn["prompt"]) for turn in document["turns"]] == [(0, None)]
     assert document["turns"][0]["usage"]["requests"] == 1
     assert "Before the first prompt" in wk(settings, "export", FIRST).stdout
+
+
+def test_a_fork_names_the_session_that_holds_what_came_before(settings: Settings) -> None:
+    """What it shares with its origin is the origin's; its own turns are its own."""
+    fork = "9f9f9f9f-1111-4222-8333-444444444444"
+    origin = conversation_lines(FIRST, "/srv/app")
+    copied = [
+        row | {"sessionId": fork, "forkedFrom": {"sessionId": FIRST, "messageUuid": row["uuid"]}}
+        for row in origin
+        if "uuid" in row
+    ]
+    own = [
+        user(fork, 30, "/srv/app", "Another way, please.", promptId="own"),
+        assistant(fork, 31, "/srv/app", {"type": "text", "text": "Gladly."}),
+    ]
+    folder = settings.claude_config_dirs[0] / "projects" / "-srv-app"
+    write_lines(folder / f"{FIRST}.jsonl", origin)
+    write_lines(folder / f"{fork}.jsonl", [*copied, *own])
+    document = wk_json(settings, "export", fork)
+    assert document["forked_from"] == FIRST
+    assert [turn["prompt"]["text"] for turn in document["turns"]] == ["Another way, please."]
+    assert f"in session {FIRST}" in wk(settings, "export", fork, "--format", "html").stdout
+    assert wk_json(settings, "export", FIRST)["usage"]["requests"] == 5

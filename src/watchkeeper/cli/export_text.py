@@ -62,6 +62,8 @@ def cost(usage: dict[str, Any]) -> str:
 def remarks_of(document: dict[str, Any]) -> list[str]:
     """Return what a reader must know about what is not shown."""
     remarks = []
+    if document["forked_from"]:
+        remarks.append(f"This is a fork: what came before it is in session {document['forked_from']}.")
     if document["masked"]:
         kinds = ", ".join(f"{count:,} {rule}" for rule, count in document["masked"].items())
         remarks.append(f"Secrets were masked when this was recorded; the placeholders stand for: {kinds}.")

@@ -46,6 +46,7 @@ def conversation(reader: Reader, session_id: str, now_ms: int | None = None) -> 
     ``turns[].items``    in order of time: ``{kind, at, agent_id, depth, name, text, call, input, result, stdout,
                          stderr, diff, unavailable}``; kind is text, thinking, call, subagent, event, gap or finding
     ``usage``            requests, tokens by kind, cost with its provenance; the turns' add up to the session's
+    ``forked_from``      the session that holds what came before, where this one is a fork
     ``masked``           placeholders in what is shown, by rule
     ``unavailable``      items whose payload the record no longer holds
     ==================== ============================================================================================
@@ -79,6 +80,7 @@ def conversation(reader: Reader, session_id: str, now_ms: int | None = None) -> 
         "agents": detail["agents"],
         "turns": turns,
         "usage": usage_of(requests),
+        "forked_from": reader.value("SELECT forked_from FROM sessions WHERE session_id = ?", (full,)),
         "masked": dict(sorted(source.masked.items())),
         "unavailable": source.unavailable,
     }

@@ -11,6 +11,7 @@ line                                   written
 ``{"into": FOLDER}``                   before the first file is made in a folder
 ``{"session", "from", "cwd"}``         before a session's files: where it worked, and where it will
 ``{"file": {...}}``                    when the new file lies ready beside its place, before it is put there
+``{"refused": FILE}``                  when something else had its name
 ``{"emptied": FOLDER, "mode": N}``     before a folder that the move has emptied is removed
 ``{"finished": true}``                 last
 ``{"undone": true}``                   when everything is back
@@ -146,6 +147,8 @@ def read_journal(path: Path) -> Recorded:
     head = rows[0] if rows else {}
     if "id" not in head or "kind" not in head:
         raise FormatError("this is no journal of a move", place=str(path))
+    refused = {row["refused"] for row in rows if "refused" in row}
+    steps = [FileStep.from_json(row["file"]) for row in rows if "file" in row]
     return Recorded(
         path=path,
         identity=head["id"],
@@ -155,7 +158,7 @@ def read_journal(path: Path) -> Recorded:
         at=head["at"],
         made=[row["made"] for row in rows if "made" in row],
         into=[row["into"] for row in rows if "into" in row],
-        steps=[FileStep.from_json(row["file"]) for row in rows if "file" in row],
+        steps=[step for step in steps if step.target not in refused],
         emptied=[(row["emptied"], row["mode"]) for row in rows if "emptied" in row],
         folders={row["session"]: row["from"] for row in rows if row.get("from")},
         targets={row["session"]: row["cwd"] for row in rows if "session" in row},

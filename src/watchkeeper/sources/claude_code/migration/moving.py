@@ -162,7 +162,11 @@ class _Mover:
                     "the session was written to meanwhile", hint="End it first.", place=str(source)
                 )
             self._journal.write({"file": step.to_json()})
-            put_in_place(temporary, target, replaces=source == target)
+            try:
+                put_in_place(temporary, target, replaces=source == target)
+            except FileExistsError:
+                self._journal.write({"refused": str(target)})
+                raise
             if self._plan.kind == "move" and source != target:
                 source.unlink()
         finally:

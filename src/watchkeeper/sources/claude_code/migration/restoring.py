@@ -315,7 +315,11 @@ class _Writer:
                 times=(times.st_atime_ns, times.st_mtime_ns),
             )
             self._journal.write({"file": step.to_json()})
-            put_in_place(temporary, target, replaces=False)
+            try:
+                put_in_place(temporary, target, replaces=False)
+            except FileExistsError:
+                self._journal.write({"refused": str(target)})
+                raise
             self._done.files += 1
         finally:
             temporary.unlink(missing_ok=True)
