@@ -81,6 +81,9 @@ def _figures(answer: dict[str, Any]) -> list[list[str | Cell]]:
     for title, name in _ROWS:
         then = None if before is None else before[name]
         rows.append([title, _shown(name, answer[name]), _shown(name, then), _change(answer[name], then)])
+        refused = answer["outcomes"].get("rejected", 0)
+        if name == "failures" and refused:
+            rows.append(["  of these refused input", f"{refused:,}", "", ""])
     if answer["unpriced_requests"]:
         rows.append(["  of these unpriced", f"{answer['unpriced_requests']:,}", "", ""])
     return rows

@@ -49,8 +49,13 @@ def session_context(
     compactions = _compactions(reader, session_id)
     prices = _Prices(card, requests)
     model = next((row["model"] for row in requests if row["model"]), None)
-    extras = extras_of(reader, session_id, model)
     lanes = _lanes(requests)
+    extras: dict[LaneKey, Extras] = {(None, 0): extras_of(reader, session_id, model)}
+    if extras[None, 0].definitions or extras[None, 0].attached:
+        # Of the same client: subagents' files say the same about theirs.
+        for agent, inline in lanes:
+            if agent is not None:
+                extras[agent, inline] = extras_of(reader, session_id, lanes[agent, inline][0]["model"], agent)
     arrivals = _Arrivals(reader, session_id, extras)
     charged: list[tuple[LaneKey, Item]] = []
     series: list[Row] = []
@@ -59,7 +64,9 @@ def session_context(
         charged += [(key, item) for item in items]
         series += points
     series.sort(key=lambda point: (point["at"] is None, point["at"] or "", point["request_key"]))
-    return _document(reader, session_id, requests, series, charged, prices, compactions, extras, limit)
+    return _document(
+        reader, session_id, requests, series, charged, prices, compactions, extras[None, 0], limit
+    )
 
 
 def _lanes(requests: list[Row]) -> dict[LaneKey, list[Row]]:
@@ -123,7 +130,7 @@ def prompt_tokens(row: Row) -> int:
 class _Arrivals:
     """The items that came into a context before each request, from what is on record."""
 
-    def __init__(self, reader: Reader, session_id: str, extras: Extras) -> None:
+    def __init__(self, reader: Reader, session_id: str, extras: dict[LaneKey, Extras]) -> None:
         self._calls: dict[str, list[Row]] = defaultdict(list)
         for row in reader.rows(
             "SELECT tool_use_id, message_id, tool, subject, input_size, result_size FROM calls WHERE session_id = ?"
@@ -143,20 +150,23 @@ class _Arrivals:
             (session_id,),
         )
         self._waiting = [(row["at"], row) for row in prompts]
-        self._attached = sorted(extras.attached, key=lambda pair: pair[0] or 0)
-        self._definitions = extras.definitions
+        self._attached = {
+            key: sorted(found.attached, key=lambda pair: pair[0] or 0) for key, found in extras.items()
+        }
+        self._definitions = {key: found.definitions for key, found in extras.items()}
 
     def before(self, key: LaneKey, row: Row, previous: Row | None) -> list[Item]:
         """Return what came between a request and the one before it in the same lane, oldest first."""
         model = row["model"]
         items = self.of_answer(previous, model) if previous is not None else []
+        if previous is None:
+            items += self._definitions.get(key, ())
+        at = row["at"]
+        attached = self._attached.get(key)
+        while attached and (at is None or (attached[0][0] or 0) <= at):
+            items.append(attached.pop(0)[1])
         if key != (None, 0):
             return items
-        if previous is None:
-            items += self._definitions
-        at = row["at"]
-        while self._attached and (at is None or (self._attached[0][0] or 0) <= at):
-            items.append(self._attached.pop(0)[1])
         while self._waiting and at is not None and (self._waiting[0][0] or 0) <= at:
             prompt = self._waiting.pop(0)[1]
             label = " ".join((prompt["text"] or "").split())[:120]
@@ -392,17 +402,18 @@ def _offered(items: list[Row], extras: Extras) -> Row | None:
 
 
 def _use(rows: list[Row]) -> Row:
-    """Return the use of what was offered, by name: after a compaction the same may be listed again."""
+    """Return the use of what was offered, by name: subagents are offered the same, and compactions list it again."""
+    used = {row["label"] for row in rows if row["used"]}
     largest: dict[str, Row] = {}
     for row in rows:
         if row["label"] not in largest or row["tokens"] > largest[row["label"]]["tokens"]:
             largest[row["label"]] = row
-    idle = [row for row in largest.values() if row["used"] is False]
+    idle = [row for row in largest.values() if row["label"] not in used]
     return {
         "offered": len(largest),
         "used": len(largest) - len(idle),
         "tokens": sum(row["tokens"] for row in largest.values()),
         "idle_tokens": sum(row["tokens"] for row in idle),
-        "idle_cost_usd": dollars(sum(row["cost_micros"] for row in rows if row["used"] is False)),
+        "idle_cost_usd": dollars(sum(row["cost_micros"] for row in rows if row["label"] not in used)),
         "unused": [row["label"] for row in sorted(idle, key=lambda row: (-row["tokens"], row["label"]))],
     }

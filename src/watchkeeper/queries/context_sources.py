@@ -12,12 +12,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from watchkeeper.archive.store import ArchiveReader
 from watchkeeper.errors import FormatError, NotFoundError
 from watchkeeper.queries.context_model import Item
 from watchkeeper.queries.token_estimates import estimated_tokens, kind_of_path
-from watchkeeper.sources.claude_code.lines import Skip, decode, split_lines
+from watchkeeper.sources.claude_code.lines import Skip, decode_objects, split_lines
 from watchkeeper.sources.claude_code.transcript_view import known_time, time_of
+from watchkeeper.store.payloads import Payloads
 from watchkeeper.store.sqlite.reading import Reader
 
 _MARKS = (b"api-request-shape", b'"attachment"')
@@ -40,11 +40,14 @@ class Extras:
     skills: list[str] = field(default_factory=list)
 
 
-def extras_of(reader: Reader, session_id: str, model: str | None) -> Extras:
-    """Return what the session's own file says; empty where it holds no such lines or is not archived."""
+def extras_of(reader: Reader, session_id: str, model: str | None, agent_id: str | None = None) -> Extras:
+    """Return what the file of a session, or of one of its subagents, says.
+
+    It is empty where the file holds no such lines, or is not archived.
+    """
     found = Extras()
-    used = _used(reader, session_id)
-    for body in _lines(reader, session_id):
+    used = _used(reader, session_id, agent_id)
+    for body in _lines(reader, f"{session_id}.jsonl" if agent_id is None else f"agent-{agent_id}.jsonl"):
         if body.get("type") == "api-request-shape":
             items = _shape_items(body.get("shape"), model, used)
             if len(items) > len(found.definitions):
@@ -58,38 +61,43 @@ def extras_of(reader: Reader, session_id: str, model: str | None) -> Extras:
     return found
 
 
-def _used(reader: Reader, session_id: str) -> set[str]:
-    """Return the tools and, as ``skill:name``, the skills that anything in the session used."""
+def _used(reader: Reader, session_id: str, agent_id: str | None) -> set[str]:
+    """Return the tools and, as ``skill:name``, the skills that an agent of the session used."""
     names = set()
+    whose = (session_id, agent_id)
     for tool, subject in reader.connection.execute(
-        "SELECT DISTINCT tool, CASE WHEN tool = 'Skill' THEN subject END FROM calls WHERE session_id = ?",
-        (session_id,),
+        "SELECT DISTINCT tool, CASE WHEN tool = 'Skill' THEN subject END FROM calls"
+        " WHERE session_id = ? AND agent_id IS ?",
+        whose,
     ):
         names.add(tool)
         if subject:
             names.add(f"skill:{subject}")
     for (skill,) in reader.connection.execute(
-        "SELECT DISTINCT skill FROM requests WHERE session_id = ? AND skill IS NOT NULL", (session_id,)
+        "SELECT DISTINCT skill FROM requests WHERE session_id = ? AND agent_id IS ? AND skill IS NOT NULL",
+        whose,
     ):
         names.add(f"skill:{skill}")
-    for (command,) in reader.connection.execute(
-        "SELECT DISTINCT slash_command FROM prompts WHERE session_id = ? AND slash_command IS NOT NULL",
-        (session_id,),
-    ):
-        names.add(f"skill:{command.lstrip('/')}")
+    if agent_id is None:
+        for (command,) in reader.connection.execute(
+            "SELECT DISTINCT slash_command FROM prompts WHERE session_id = ? AND slash_command IS NOT NULL",
+            (session_id,),
+        ):
+            names.add(f"skill:{command.lstrip('/')}")
     return names
 
 
-def _lines(reader: Reader, session_id: str) -> Iterator[dict[str, Any]]:
-    archive = ArchiveReader(reader.places.archive)
+def _lines(reader: Reader, name: str) -> Iterator[dict[str, Any]]:
+    """Yield the objects that may matter of the transcripts of this file name."""
+    payloads = Payloads(reader)
     for row in reader.rows(
-        "SELECT r.pack, r.position, r.first_line FROM files f JOIN ranges r"
+        "SELECT r.pack, r.position, r.digest, r.first_line FROM files f JOIN ranges r"
         " ON r.file_key = f.file_key AND r.generation = f.generation WHERE f.path LIKE :name ESCAPE '!'"
         " ORDER BY f.path, r.first_line",
-        {"name": "%/" + session_id.replace("!", "!!").replace("%", "!%").replace("_", "!_") + ".jsonl"},
+        {"name": "%/" + name.replace("!", "!!").replace("%", "!%").replace("_", "!_")},
     ):
         try:
-            data = archive.get(row["pack"], row["position"])
+            data = payloads.range_content(row)
         except (NotFoundError, FormatError):
             # A dropped or damaged frame costs what it held; the rest is still told.
             continue
@@ -97,9 +105,7 @@ def _lines(reader: Reader, session_id: str) -> Iterator[dict[str, Any]]:
             continue
         for _number, line in split_lines(data, row["first_line"]):
             if any(mark in line for mark in _MARKS):
-                body = decode(line)
-                if not isinstance(body, Skip):
-                    yield body
+                yield from (body for body in decode_objects(line) if not isinstance(body, Skip))
 
 
 def _shape_items(shape: Any, model: str | None, used: set[str]) -> list[Item]:
