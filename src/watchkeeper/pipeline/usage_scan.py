@@ -258,8 +258,7 @@ def _keep(cache: UsageCache, shares: Sequence[_Share], rates: RateCard) -> None:
     before: dict[str, list[Any]] = {}
     if not cache.empty:
         before = dict(cache.requests({*packed_requests, *copies}))
-        names = {*sessions.sessions, *(name for claimants in copies.values() for name in claimants)}
-        sessions.merge(UsageScan({}, cache.sessions(names)))
+        sessions.merge(UsageScan({}, cache.sessions(list(sessions.sessions))))
     changed = twice | before.keys() | copies.keys()
     sums = [row for share in shares for row in share.sums]
     for share in shares:
@@ -268,6 +267,8 @@ def _keep(cache: UsageCache, shares: Sequence[_Share], rates: RateCard) -> None:
     joined = UsageScan(before, copies=copies)
     for share in shares:
         joined.merge(UsageScan(_facts(share, changed)))
+    names = {name for claimants in joined.copies.values() for name in claimants} - sessions.sessions.keys()
+    sessions.merge(UsageScan({}, cache.sessions(names)))
     for key, claimants in joined.copies.items():
         ends = {name: _end(sessions.sessions.get(name)) for name in claimants}
         joined.requests[key][scan.SESSION] = owner_of(claimants, ends)

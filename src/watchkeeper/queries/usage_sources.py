@@ -100,7 +100,8 @@ _DETAILS = ("request_key", *DIMENSIONS, "last_at", *COUNTS)
 
 
 def _details(reader: Reader, cache: UsageCache, rates: RateCard) -> Iterator[tuple[Any, ...]]:
-    known = f"SELECT last_at, counted, partial, {', '.join((*_GROWING, *_SAID))} FROM main.requests WHERE request_key = ?"
+    columns = ", ".join(("last_at", "counted", "partial", *_GROWING, *_SAID))
+    known = f"SELECT {columns} FROM main.requests WHERE request_key = ?"
     for key, facts in cache.requests():
         row = reader.row(known, (key,))
         if row is not None and not _complete(row, facts):
