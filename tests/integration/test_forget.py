@@ -21,6 +21,7 @@ from watchkeeper.queries.calls import get_call
 from watchkeeper.queries.coverage import coverage
 from watchkeeper.queries.sessions import get_session, list_sessions
 from watchkeeper.queries.timeline import timeline
+from watchkeeper.redaction.engine import Redacted, Redactor
 from watchkeeper.settings import Settings
 from watchkeeper.spool.writer import append_frame
 from watchkeeper.store import envelopes
@@ -257,3 +258,67 @@ def test_nothing_is_due_when_all_is_done(recorded: Settings) -> None:
             assert job.job.what == "rules"
             job = due_job(recording)
         assert due_job(recording) is None
+
+
+def test_a_secret_learnt_from_an_env_file_is_masked_and_taken_out_of_what_came_before(
+    recorded: Settings,
+) -> None:
+    password = "hunter2-of-the-app"
+    spool = recorded.places.spool
+    append_frame(spool, hook_payload(TWO, 5, f"login {password}"))
+    catch_up(recorded)
+    assert places_of(recorded.places, password.encode())
+    body = {
+        "hook_event_name": "PostToolUse",
+        "session_id": TWO,
+        "tool_use_id": "toolu_env",
+        "tool_name": "Read",
+        "tool_input": {"file_path": "/srv/app/.env"},
+        "tool_response": {"file": {"content": f"NODE_ENV=production\nAPP_WORD_SECRET={password}\n"}},
+    }
+    append_frame(spool, json.dumps(body).encode())
+    append_frame(spool, hook_payload(TWO, 6, f"again {password}"))
+    catch_up(recorded)
+    with Recording(recorded) as recording:
+        job = due_job(recording)
+        assert job is not None
+        report = finish(job)
+    assert (report["what"], report["entries_rewritten"]) == ("secret", 1)
+    assert places_of(recorded.places, password.encode()) == []
+    assert_intact(recorded.places)
+    shown = json.dumps(answers(recorded)[TWO])
+    assert "login [REDACTED:forgotten]" in shown
+    assert "again [REDACTED:learnt-secret]" in shown
+    assert "production" in shown
+
+
+def test_new_rules_go_over_old_data_when_their_version_is_another(
+    recorded: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    word = "zq-company-token-8812"
+    append_frame(recorded.places.spool, hook_payload(TWO, 7, f"use {word}"))
+    catch_up(recorded)
+    with Recording(recorded) as recording:
+        while (job := due_job(recording)) is not None:
+            finish(job)
+    old = Redactor.redact
+
+    def redact(self: Redactor, data: bytes) -> Redacted:
+        before = old(self, data)
+        after = before.data.replace(word.encode(), b"[REDACTED:company]")
+        return before if after == before.data else Redacted(after, {**before.hits, "company": 1})
+
+    monkeypatch.setattr(Redactor, "redact", redact)
+    monkeypatch.setattr(Redactor, "version", "another")
+    with Recording(recorded) as recording:
+        job = due_job(recording)
+        assert job is not None
+        assert job.job.what == "rules"
+        report = finish(job)
+        assert due_job(recording) is None
+    assert report["entries_rewritten"] == 1
+    assert places_of(recorded.places, word.encode()) == []
+    before = state_of(recorded)
+    rebuild(recorded)
+    assert state_of(recorded) == before
+    assert_intact(recorded.places)

@@ -37,10 +37,6 @@ class Rewriting:
         self._look = True
         self._done, self._total = 0, 0
 
-    def look(self) -> None:
-        """Look again whether anything is due, as after a secret was learnt."""
-        self._look = True
-
     def step(self) -> bool:
         """Do a step of what is due, unless somebody's own job is at work; return whether there was any.
 
@@ -85,7 +81,7 @@ class Rewriting:
         return {"what": job.what, "phase": job.phase, "done": self._done, "total": self._total}
 
     def _begin_due(self) -> bool:
-        if self._steps is None and self._look:
+        if self._steps is None and (self._look or self._recording.learnt.pending()):
             self._look = False
             job = due_job(self._recording)
             if job is not None:

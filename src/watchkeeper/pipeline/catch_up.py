@@ -7,6 +7,7 @@ from pathlib import Path
 
 from watchkeeper.pipeline.folders import agent_folders
 from watchkeeper.pipeline.recording import Recording
+from watchkeeper.pipeline.tombstones import JOURNAL
 from watchkeeper.pipeline.transcripts import IntakeProgress, IntakeReport, TranscriptIntake
 from watchkeeper.settings import Settings
 from watchkeeper.spool.follower import SpoolFollower
@@ -31,6 +32,11 @@ def catch_up(
         LockedError: Another process records.
     """
     with Recording(settings) as recording:
+        if (settings.places.keys / JOURNAL).exists():
+            # Whatever is to be forgotten goes first.
+            from watchkeeper.pipeline.reredaction import finish_interrupted
+
+            finish_interrupted(recording)
         drain_spool(recording, settings)
         intake = TranscriptIntake(recording)
         if paths is None:

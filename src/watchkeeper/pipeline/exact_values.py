@@ -1,7 +1,7 @@
 """Replaces given values in JSON lines, in every form in which JSON text may hold them.
 
 A value is looked for as it is, as JSON writes it in a string (with and without escapes for what is not ASCII), as JSON
-within JSON writes it, and as an address writes it. A base64 of the value, or the value in pieces, is not found.
+within JSON writes it, as an address writes it, and in Base64. The value in pieces is not found.
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ from typing import Any
 from urllib.parse import quote
 
 from watchkeeper.redaction.engine import Redacted
+from watchkeeper.redaction.learning import variants
 from watchkeeper.sources.claude_code.lines import Skip, decode
 
-PLACEHOLDER = "[REDACTED:forgotten]"
 RULE = "forgotten"
+PLACEHOLDER = f"[REDACTED:{RULE}]"
 
 
 class ExactValues:
@@ -24,9 +25,12 @@ class ExactValues:
 
     Args:
         values: The values, none of them empty.
+        rule: Names the placeholder.
     """
 
-    def __init__(self, values: Iterable[bytes]) -> None:
+    def __init__(self, values: Iterable[bytes], rule: str = RULE) -> None:
+        self._rule = rule
+        self._placeholder = f"[REDACTED:{rule}]"
         self._values = [value for value in values if value]
         forms = sorted({form for value in self._values for form in forms_of(value)}, key=len, reverse=True)
         self._forms = forms
@@ -47,15 +51,15 @@ class ExactValues:
         """Return the lines with placeholders in place of the values; lines stay lines, and JSON stays JSON."""
         if not self.found_in(data):
             return Redacted(data, {})
-        whole, count = self._pattern.subn(PLACEHOLDER.encode(), data)
+        whole, count = self._pattern.subn(self._placeholder.encode(), data)
         if data.count(b"\n") == whole.count(b"\n"):
             before, after = data.split(b"\n"), whole.split(b"\n")
             lines = [self._line(old, new) for old, new in zip(before, after, strict=True)]
             whole = b"\n".join(lines)
         else:
             # The value itself holds a line end, as a key file does outside of JSON: the number of lines stays.
-            whole = self._pattern.sub(lambda found: _same_lines(found.group()), data)
-        return Redacted(whole, {RULE: count} if count else {})
+            whole = self._pattern.sub(self._same_lines, data)
+        return Redacted(whole, {self._rule: count} if count else {})
 
     def _line(self, old: bytes, new: bytes) -> bytes:
         if old == new:
@@ -70,19 +74,22 @@ class ExactValues:
 
     def _within(self, value: Any) -> Any:
         if isinstance(value, str):
-            return self._texts.sub(PLACEHOLDER, value)
+            return self._texts.sub(self._placeholder, value)
         if isinstance(value, list):
             return [self._within(item) for item in value]
         if isinstance(value, dict):
             return {self._within(name): self._within(item) for name, item in value.items()}
         if value is None or isinstance(value, bool):
             return value
-        return PLACEHOLDER if self._texts.search(str(value)) else value
+        return self._placeholder if self._texts.search(str(value)) else value
+
+    def _same_lines(self, found: re.Match[bytes]) -> bytes:
+        return self._placeholder.encode() + b"\n" * found.group().count(b"\n")
 
 
 def forms_of(value: bytes) -> set[bytes]:
     """Return the forms in which JSON text may hold a value."""
-    forms = {value}
+    forms = {value, *variants(value)}
     try:
         text = value.decode("utf-8")
     except UnicodeDecodeError:
@@ -98,7 +105,3 @@ def _as_json(text: str, plain: bool) -> set[str]:
     inner = json.dumps(text, ensure_ascii=plain)[1:-1]
     upper = re.sub(r"\\u[0-9a-f]{4}", lambda found: "\\u" + found.group()[2:].upper(), inner)
     return {inner, upper, inner.replace("/", "\\/")}
-
-
-def _same_lines(found: bytes) -> bytes:
-    return PLACEHOLDER.encode() + b"\n" * found.count(b"\n")

@@ -145,6 +145,9 @@ class Forgetting:
                 break
             job.phase = PHASES[PHASES.index(phase) + 1]
             self._save()
+
+    def close(self) -> None:
+        """Let go of a job that was done to its end."""
         (self._places.keys / JOURNAL).unlink(missing_ok=True)
         sync_folder(self._places.keys)
 

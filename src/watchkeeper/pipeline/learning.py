@@ -11,6 +11,7 @@ import base64
 import hashlib
 import hmac
 import os
+import re
 from collections.abc import Iterable
 
 import msgspec
@@ -20,7 +21,9 @@ from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from watchkeeper.errors import FormatError
 from watchkeeper.ledger.files import write_file
 from watchkeeper.pipeline.tombstones import forgetting_key
+from watchkeeper.redaction.learning import learnable
 from watchkeeper.settings import Places
+from watchkeeper.sources.claude_code.lines import decode
 
 FILE = "learnt.sealed"
 MOST = 5_000
@@ -44,6 +47,27 @@ class Learnt(msgspec.Struct):
     pending: bool
     once: bool = False
     job: str = ""
+
+
+_GATE = re.compile(
+    rb"\.(?:env|netrc|npmrc|yarnrc|pypirc|pgpass|my\.cnf|docker|kube|tfvars|pem|key|p12|pfx|kdbx|ovpn)"
+    rb"|_netrc|credentials|secrets?\.|service[-_]account"
+)
+"""Stands in whatever names a file that `redaction.learning.env_like` accepts; most lines need not be decoded."""
+
+
+def secrets_shown(data: bytes) -> list[bytes]:
+    """Return the secrets that hook payloads or transcript lines, as they came, show of env-like files."""
+    found: dict[bytes, None] = {}
+    if not _GATE.search(data):
+        return []
+    for line in data.split(b"\n"):
+        if b"tool" not in line or not _GATE.search(line):
+            continue
+        body = decode(line)
+        if isinstance(body, dict):
+            found.update(dict.fromkeys(learnable(body)))
+    return list(found)
 
 
 class LearntSecrets:
@@ -102,12 +126,16 @@ class LearntSecrets:
         return new
 
     def assign(self, job: str) -> list[bytes]:
-        """Let a job have the values that no search was made for; return those that it has."""
-        waiting = [item for item in self._items.values() if item.pending and not item.job]
+        """Let a new job have every value that no search was made for, also those of a job that never began."""
+        waiting = [item for item in self._items.values() if item.pending]
         for item in waiting:
             item.job = job
         if waiting:
             self._store()
+        return self.assigned(job)
+
+    def assigned(self, job: str) -> list[bytes]:
+        """Return the values that a job has."""
         return [value for value, item in self._items.items() if item.job == job]
 
     def settle(self, job: str) -> None:

@@ -26,7 +26,8 @@ from watchkeeper.ledger.entries import Entry
 from watchkeeper.ledger.keys import KeyRing
 from watchkeeper.ledger.reader import LedgerReader
 from watchkeeper.ledger.writer import LedgerWriter
-from watchkeeper.pipeline.learning import LearntSecrets
+from watchkeeper.pipeline.applied_rules import note_rules
+from watchkeeper.pipeline.learning import LearntSecrets, secrets_shown
 from watchkeeper.pipeline.locking import WriterLock
 from watchkeeper.pipeline.merging import merge_interpretation
 from watchkeeper.pipeline.places import settle_places
@@ -62,7 +63,7 @@ class Recording:
         places = settings.places
         self.settings = settings
         self.host = socket.gethostname()
-        self.redactor = Redactor()
+        self.redactor = Redactor.from_settings(settings)
         # A project can set the environment of hooks; the few values there are come with every event.
         self._masked = lru_cache(256)(self._mask)
         self._lock = WriterLock(places.writer_lock)
@@ -81,7 +82,9 @@ class Recording:
             self.store = self._open_store()
             self.tombstones = Tombstones.of(places, self.store.connection)
             self.learnt = LearntSecrets(places)
-            self._mask_learnt(self.learnt.values())
+            self.redactor.learn(self.learnt.values(), certain=True)
+            if not self.ledger.next_seq:
+                note_rules(places, self.redactor.version)
         except BaseException:
             self._lock.release()
             raise
@@ -138,6 +141,7 @@ class Recording:
     def record_frames(self, frames: Sequence[FrameAt]) -> tuple[Changes, Interpretation]:
         """Put frames of the spool on record; those that are there already are passed over."""
         entries: list[Entry] = []
+        self._notice(item.frame.payload for item in frames if item.frame is not None)
         for item in frames:
             if item.frame is not None:
                 entries.append(self._frame_entry(item, item.frame))
@@ -148,6 +152,7 @@ class Recording:
     def record_range(self, found: Range) -> tuple[Changes, Interpretation]:
         """Put new lines of a transcript on record: archive first, then the ledger entry that names them."""
         data = self.tombstones.cleared(found.data)
+        self._notice([data])
         redacted = self.redactor.redact(data)
         pack, position, digest = "", 0, ""
         if redacted.data:
@@ -266,14 +271,16 @@ class Recording:
             once: Do not keep them when that is done.
         """
         new = self.learnt.learn(values, again=again, once=once)
-        self._mask_learnt(new)
+        self.redactor.learn(new, certain=True)
         self._masked.cache_clear()
         return new
 
-    def _mask_learnt(self, values: Iterable[bytes]) -> None:
-        learn = getattr(self.redactor, "learn", None)
-        if learn is not None:
-            learn(values)
+    def _notice(self, payloads: Iterable[bytes]) -> None:
+        """Learn the secrets of env-like files that were read, before anything of these payloads is stored."""
+        for payload in payloads:
+            values = secrets_shown(payload)
+            if values:
+                self.learn(values)
 
     def without_secrets(self, body: dict[str, Any]) -> dict[str, Any]:
         """Return the object of a file that is put on record as such, redacted."""

@@ -13,17 +13,14 @@ import msgspec
 
 from watchkeeper.archive.holds import Holds
 from watchkeeper.errors import UsageError
-from watchkeeper.ledger.files import write_file
+from watchkeeper.pipeline.applied_rules import applied_rules, note_rules
 from watchkeeper.pipeline.catch_up import empty_spool
 from watchkeeper.pipeline.forgetting import Forgetting, Job, read_job, survey
 from watchkeeper.pipeline.learning import SHORTEST
 from watchkeeper.pipeline.purging import Purge, RulesPurge, SessionsPurge, ValuesPurge
 from watchkeeper.pipeline.recording import Recording
 from watchkeeper.redaction.engine import Redactor
-from watchkeeper.settings import Places, Settings
-
-VERSION = "redaction.json"
-"""Beside the keys: the version of the rules that everything on record has gone through."""
+from watchkeeper.settings import Settings
 
 Progress = Callable[[str, int, int], None]
 
@@ -41,17 +38,8 @@ def due_job(recording: Recording) -> Forgetting | None:
 
 
 def rules_applied(recording: Recording) -> bool:
-    """Tell whether all that is on record has gone through the rules in force; an empty record has."""
-    path = recording.settings.places.keys / VERSION
-    version = _version(recording)
-    try:
-        applied = msgspec.json.decode(path.read_bytes(), type=dict[str, str]).get("version")
-    except (FileNotFoundError, msgspec.DecodeError):
-        applied = None
-    if applied != version and recording.ledger.next_seq == 0:
-        _note_version(recording.settings.places, version)
-        return True
-    return not version or applied == version
+    """Tell whether all that is on record has gone through the rules in force."""
+    return applied_rules(recording.settings.places) == recording.redactor.version
 
 
 class Request(msgspec.Struct, forbid_unknown_fields=True):
@@ -103,16 +91,14 @@ def forget(settings: Settings, request: Request, progress: Progress | None = Non
     """
     with Recording(settings) as recording:
         finish_interrupted(recording, progress)
-        job = begin(recording, request)
-        empty_spool(recording, settings)
-        return finish(job, progress)
+        return finish(begin(recording, request), progress)
 
 
 def survey_request(settings: Settings, request: Request) -> dict[str, Any]:
     """Return what a request would do, without doing it; needs no lock."""
     places = settings.places
     if request.what == "rules":
-        purge: Purge = RulesPurge(Redactor())
+        purge: Purge = RulesPurge(Redactor.from_settings(settings))
     elif request.what == "secret":
         purge = ValuesPurge([request.secret])
     else:
@@ -135,16 +121,18 @@ def steps_of(forgetting: Forgetting) -> Generator[tuple[str, int, int], None, No
         WatchkeeperError: The disk is full or broken; `due_job` returns the job again.
     """
     recording, job = forgetting.recording, forgetting.job
-    version = _version(recording)
+    version = recording.redactor.version
     yield from forgetting.steps()
     if job.what == "secret":
         recording.learnt.settle(job.id)
     elif job.what == "rules":
-        _note_version(recording.settings.places, version)
+        note_rules(recording.settings.places, version)
+    forgetting.close()
 
 
 def finish(forgetting: Forgetting, progress: Progress | None = None) -> dict[str, Any]:
-    """Do a job to its end and return its report."""
+    """Do a job to its end where no recorder runs, and return its report."""
+    empty_spool(forgetting.recording, forgetting.recording.settings)
     for phase, done, total in steps_of(forgetting):
         if progress is not None:
             progress(phase, done, total)
@@ -154,6 +142,8 @@ def finish(forgetting: Forgetting, progress: Progress | None = None) -> dict[str
 def _new(recording: Recording, what: str, why: str, sessions: list[str] | None = None) -> Forgetting:
     job = Job(secrets.token_hex(8), what, why, sessions or [])
     job.hidden = [recording.tombstones.digest(session) for session in job.sessions]
+    if what == "secret":
+        recording.learnt.assign(job.id)
     return Forgetting(recording, job, _purge(recording, job))
 
 
@@ -161,14 +151,5 @@ def _purge(recording: Recording, job: Job) -> Purge:
     if job.what == "rules":
         return RulesPurge(recording.redactor)
     if job.what == "secret":
-        return ValuesPurge(recording.learnt.assign(job.id))
+        return ValuesPurge(recording.learnt.assigned(job.id))
     return SessionsPurge(job.sessions)
-
-
-def _version(recording: Recording) -> str:
-    return str(getattr(recording.redactor, "version", ""))
-
-
-def _note_version(places: Places, version: str) -> None:
-    places.keys.mkdir(mode=0o700, parents=True, exist_ok=True)
-    write_file(places.keys / VERSION, msgspec.json.encode({"version": version}))

@@ -72,7 +72,12 @@ class Redactor:
     """
 
     def __init__(
-        self, rules: Iterable[Rule] = RULES, *, mode: str = "redact", key: bytes = b"", allow: Iterable[str] = ()
+        self,
+        rules: Iterable[Rule] = RULES,
+        *,
+        mode: str = "redact",
+        key: bytes = b"",
+        allow: Iterable[str] = (),
     ) -> None:
         if mode not in MODES or (mode == "hash" and not key):
             raise ValueError(f"redaction mode {mode!r} is unknown or has no key")
@@ -120,14 +125,19 @@ class Redactor:
         allow = [pattern.pattern for pattern in self._allow]
         return blake2b(repr((REVISION, self.mode, key, allow, told)).encode(), digest_size=12).hexdigest()
 
-    def learn(self, values: Iterable[bytes]) -> int:
+    def learn(self, values: Iterable[bytes], *, certain: bool = False) -> int:
         """Look for these secrets from now on, in every form of `learning.variants`; return how many are new.
 
-        Values that are short or common are not learnt, see `learning.worth_learning`.
+        Values that are short or common are not learnt, see `learning.worth_learning`, unless it is certain that they
+        are secrets.
         """
         from watchkeeper.redaction.learning import needles, worth_learning
 
-        new = [value for value in dict.fromkeys(values) if value not in self._learnt and worth_learning(value)]
+        new = [
+            value
+            for value in dict.fromkeys(values)
+            if value not in self._learnt and (certain or worth_learning(value))
+        ]
         if new:
             self._learnt.update(dict.fromkeys(new))
             self._needles = needles(self._learnt)
