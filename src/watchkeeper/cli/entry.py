@@ -42,6 +42,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "budget": ("budget", "set budgets, and see what is spent and left"),
     "tag": ("tags", "tag projects and sessions"),
     "prices": ("prices", "list the prices in force, with their sources"),
+    "redact": ("redact", "show what would be masked in a text, a file or a session"),
     "config": ("config", "list the settings with where each comes from"),
     "stats": ("stats", "say what was done in a day, week, month or any stretch"),
     "errors": ("errors", "list what went wrong, and what mended it"),

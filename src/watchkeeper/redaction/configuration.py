@@ -61,5 +61,9 @@ def hash_key(path: Path) -> bytes:
             temporary.unlink()
     key = path.read_bytes()
     if len(key) != _KEY_BYTES:
-        raise ConfigError("the key for hashed placeholders is damaged", place=str(path), hint="Remove the file for a new key.")
+        raise ConfigError(
+            "the key for hashed placeholders is damaged",
+            place=str(path),
+            hint="Remove the file for a new key.",
+        )
     return key

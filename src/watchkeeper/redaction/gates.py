@@ -67,7 +67,13 @@ def build_gates(rules: Iterable[Rule]) -> tuple[Gate, ...]:
             pivot = _pivot(anchor)
             byte = anchor if pivot is None else anchor[pivot : pivot + 1]
             last = len(anchor) - 1 if pivot is None else pivot
-            target = Target(order, (pivot or 0) + rule.lead[1], rule.weigh, bool(rule.lead[1]), len(anchor) < 4 and anchor != b"sk-")
+            target = Target(
+                order,
+                (pivot or 0) + rule.lead[1],
+                rule.weigh,
+                bool(rule.lead[1]),
+                len(anchor) < 4 and anchor != b"sk-",
+            )
             grouped.setdefault(byte, []).append(_Prefix(anchor, last, rule.body, rule.lead[0], target))
     scans = (
         Gate(

@@ -28,9 +28,13 @@ _ENV_LIKE = re.compile(
     re.IGNORECASE,
 )
 _SAMPLE = re.compile(r"\.(?:example|sample|template|dist|defaults?)$", re.IGNORECASE)
-_READS = re.compile(r"(?:^|[\s;&|(])(?:cat|head|tail|less|more|bat|nl|tac|sed|grep|rg|awk|strings|xxd|type)\s[^;&|\n]*?(?P<path>[^\s'\";&|]+)")
+_READS = re.compile(
+    r"(?:^|[\s;&|(])(?:cat|head|tail|less|more|bat|nl|tac|sed|grep|rg|awk|strings|xxd|type)\s[^;&|\n]*?(?P<path>[^\s'\";&|]+)"
+)
 _NUMBERED = re.compile(r"^\s*\d+(?:→|\t|:)\s?")
-_ASSIGNED = re.compile(r"^\s*(?:export\s+|set\s+|-\s+)?[\"']?(?P<name>[\w./:-]{1,120}?)[\"']?\s*[:=]\s*(?P<value>\S.*?)\s*,?\s*$")
+_ASSIGNED = re.compile(
+    r"^\s*(?:export\s+|set\s+|-\s+)?[\"']?(?P<name>[\w./:-]{1,120}?)[\"']?\s*[:=]\s*(?P<value>\S.*?)\s*,?\s*$"
+)
 _NETRC = re.compile(r"\bpassword\s+(?P<value>\S+)")
 
 
@@ -43,7 +47,9 @@ def worth_learning(value: bytes) -> bool:
     """Say whether a value is long and rare enough to be looked for everywhere."""
     if not LEAST <= len(value) <= _MOST or placeholder(value) or words(value) or code(value):
         return False
-    if value.isdigit() or re.fullmatch(rb"[\w.+-]+@[\w.-]+|[a-z0-9-]+(?:\.[a-z0-9-]+)+(?::\d+)?|\d{4}-\d\d-\d\d.*", value):
+    if value.isdigit() or re.fullmatch(
+        rb"[\w.+-]+@[\w.-]+|[a-z0-9-]+(?:\.[a-z0-9-]+)+(?::\d+)?|[a-z-]+:\d+|\d{4}-\d\d-\d\d.*", value
+    ):
         return False
     return len(set(value)) >= 6 and entropy(value) >= 2.5
 

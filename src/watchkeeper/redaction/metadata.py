@@ -58,5 +58,7 @@ def _strip_text(key: str, text: str) -> str:
         return text
     if key in PATHS:
         suffix = re.search(r"\.\w{1,10}$", text)
-        return f"[REDACTED:path:{len([part for part in text.split('/') if part])}:{suffix[0] if suffix else ''}]"
+        return (
+            f"[REDACTED:path:{len([part for part in text.split('/') if part])}:{suffix[0] if suffix else ''}]"
+        )
     return f"[REDACTED:text:{len(text)}]"

@@ -1,17 +1,17 @@
 """Rules and exceptions of the user's own, from a TOML file in the home.
 
-    [[rule]]
-    name = "acme-token"            # lower case with hyphens
-    prefix = ["acme_"]             # with body: what follows the prefix; the whole goes
-    body = "[A-Za-z0-9]{32}"
+[[rule]]
+name = "acme-token"            # lower case with hyphens
+prefix = ["acme_"]             # with body: what follows the prefix; the whole goes
+body = "[A-Za-z0-9]{32}"
 
-    [[rule]]
-    name = "badge"
-    keyword = "badge no "          # with pattern: what follows the keyword; its only group goes
-    pattern = "([0-9]{8})"
+[[rule]]
+name = "badge"
+keyword = "badge no "          # with pattern: what follows the keyword; its only group goes
+pattern = "([0-9]{8})"
 
-    [allow]
-    patterns = ["^AKIAIOSFODNN7EXAMPLE$"]   # what matches one of these is never redacted
+[allow]
+patterns = ["^AKIAIOSFODNN7EXAMPLE$"]   # what matches one of these is never redacted
 """
 
 from __future__ import annotations
@@ -60,11 +60,15 @@ def read_user_rules(path: Path, taken: frozenset[str] = frozenset()) -> UserRule
         raise ConfigError("the redaction rules cannot be read", why=str(error), place=str(path)) from error
     for name in document:
         if name not in {"rule", "allow"}:
-            raise ConfigError(f"unknown table {name}", hint="There are [[rule]] and [allow].", place=str(path))
+            raise ConfigError(
+                f"unknown table {name}", hint="There are [[rule]] and [allow].", place=str(path)
+            )
     rules: list[Rule] = []
     names = set(taken)
     tables = document.get("rule", [])
-    lines = [number for number, line in enumerate(text.splitlines(), 1) if line.strip().startswith("[[rule]]")]
+    lines = [
+        number for number, line in enumerate(text.splitlines(), 1) if line.strip().startswith("[[rule]]")
+    ]
     for index, table in enumerate(tables if isinstance(tables, list) else [tables]):
         place = f"{path}:{lines[index] if index < len(lines) else 1}"
         rule = _rule(table, place)
@@ -91,14 +95,18 @@ def _rule(table: Any, place: str) -> Rule:
         raise ConfigError("rule: expected a table", place=place)
     for field in table:
         if field not in _FIELDS:
-            raise ConfigError(f"{field}: unknown field", hint=f"Known: {', '.join(sorted(_FIELDS))}.", place=place)
+            raise ConfigError(
+                f"{field}: unknown field", hint=f"Known: {', '.join(sorted(_FIELDS))}.", place=place
+            )
     name = table.get("name")
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise ConfigError("name: expected small letters and digits with hyphens", place=place)
     if "prefix" in table:
         prefixes = table["prefix"]
         if not isinstance(prefixes, list) or not prefixes or not all(_literal(item, 3) for item in prefixes):
-            raise ConfigError("prefix: expected a list of texts of three characters or more, without quotes", place=place)
+            raise ConfigError(
+                "prefix: expected a list of texts of three characters or more, without quotes", place=place
+            )
         body = _checked(table.get("body"), "body", place)
         if re.compile(body).groups:
             raise ConfigError("body: no groups, please", hint="Use (?:...).", place=place)
@@ -121,7 +129,9 @@ def _inside_a_string(value: bytes) -> bool:
 
 
 def _literal(value: Any, least: int) -> bool:
-    return isinstance(value, str) and len(value) >= least and value.isprintable() and not set(value) & set("\"\\")
+    return (
+        isinstance(value, str) and len(value) >= least and value.isprintable() and not set(value) & set('"\\')
+    )
 
 
 def _checked(pattern: Any, field: str, place: str) -> bytes:
