@@ -115,3 +115,24 @@ def test_a_list_beside_an_import_says_how_far_it_is(settings: Settings, home: Pa
     document = json.loads(programs.stdout)
     assert document["total"] == 1
     assert document["import"]["files_total"] == 2
+
+
+def test_nothing_that_changes_is_overlooked_by_a_glance(settings: Settings, home: Path) -> None:
+    """A new file, a grown one, one in a linked folder: each is news, and none once it is read."""
+    path = append(home, MINE, "one")
+    catch_up(settings)
+    assert not is_stale(settings)
+    append(home, OTHER, "two")
+    assert is_stale(settings)
+    catch_up(settings)
+    append(home, MINE, "three")
+    assert is_stale(settings)
+    catch_up(settings)
+    elsewhere = home.parent / "elsewhere"
+    elsewhere.mkdir()
+    (path.parent.parent / "-linked").symlink_to(elsewhere)
+    assert not is_stale(settings)
+    (elsewhere / f"{MINE[::-1]}.jsonl").write_bytes(path.read_bytes())
+    assert is_stale(settings)
+    catch_up(settings)
+    assert not is_stale(settings)
