@@ -74,6 +74,12 @@ def delete_session(connection: apsw.Connection, session_id: str) -> int:
     return _drop(connection, found)
 
 
+def delete_hooks(connection: apsw.Connection, session_id: str) -> int:
+    """Take out what hooks said of one session; return how many documents that were."""
+    query = "SELECT doc FROM search_docs WHERE session_id = ? AND by_hook = 1"
+    return _drop(connection, _documents(connection, query, (session_id,)))
+
+
 def purge(connection: apsw.Connection) -> None:
     """Write the whole index anew without what was deleted: until then its words still stand in the file.
 

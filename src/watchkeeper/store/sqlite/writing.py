@@ -231,7 +231,7 @@ class Store:
         clear = "UPDATE ranges SET pack = '', position = 0 WHERE file_key = ? AND seq < ?"
         self.connection.executemany(clear, [(key, retirement.seq) for key in retirement.files])
         for session in retirement.sessions:
-            search_index.delete_session(self.connection, session)
+            search_index.delete_hooks(self.connection, session)
         for key in retirement.files:
             search_index.delete_place(self.connection, key)
 
