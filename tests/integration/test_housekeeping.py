@@ -274,6 +274,23 @@ def test_a_frame_that_a_kept_session_shares_stays(two: Settings) -> None:
     assert everything(two) == before
 
 
+def test_what_a_kept_file_says_of_a_retired_session_is_still_found(two: Settings) -> None:
+    folder = two.claude_config_dirs[0] / "projects" / "-home-dev-app"
+    quoting = session_lines(OLD, NOW - 2 * DAY, "quince") + session_lines(NEW, NOW - 2 * DAY, "medlar")
+    with (folder / f"{NEW}.jsonl").open("a") as stream:
+        stream.writelines(json.dumps(line) + "\n" for line in quoting)
+    catch_up(two)
+    with Recording(two) as recording:
+        # The session has an event of two days ago, in another's file; its own is held to be as old as it says.
+        recording.store.connection.execute("UPDATE sessions SET last_at = 1 WHERE session_id = ?", (OLD,))
+        assert [row["session_id"] for row in sweep(recording, at_ms=NOW).dropped] == [OLD]
+    before = everything(two)[1]
+    sessions = {row["session_id"] for row in before[1]}
+    assert sessions == {OLD, NEW}
+    rebuild(two)
+    assert everything(two)[1] == before
+
+
 def test_a_crash_between_ledger_and_archive_is_made_good_by_the_next_sweep(
     two: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
