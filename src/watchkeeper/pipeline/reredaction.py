@@ -13,6 +13,8 @@ import msgspec
 
 from watchkeeper.archive.holds import Holds
 from watchkeeper.errors import UsageError
+from watchkeeper.archive.holds import Holds
+from watchkeeper.errors import UsageError
 from watchkeeper.pipeline.applied_rules import applied_rules, note_rules
 from watchkeeper.pipeline.catch_up import empty_spool
 from watchkeeper.pipeline.forgetting import Forgetting, Job, read_job, survey
