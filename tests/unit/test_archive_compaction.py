@@ -136,6 +136,21 @@ def test_a_rewritten_pack_sorts_where_the_old_one_stood_and_a_released_writer_be
         assert again.digest == first.digest
 
 
+def test_a_writer_that_resumes_goes_on_with_the_newest_pack(tmp_path: Path) -> None:
+    with ArchiveWriter(tmp_path) as writer:
+        first = writer.put(CONTENTS[0])
+        writer.put(CONTENTS[1])
+        writer.release()
+        rewrite_pack(tmp_path, first.pack, change)
+        writer.resume()
+        writer.resume()
+        added = writer.put(CONTENTS[3])
+        assert [added.pack] == ArchiveReader(tmp_path).packs()
+        assert writer.put(CONTENTS[0]).digest == first.digest
+    reader = ArchiveReader(tmp_path)
+    assert [reader.get(item.pack, item.offset) for item in reader.frames()] == [CONTENTS[0], CONTENTS[3]]
+
+
 def test_a_damaged_pack_is_left_as_it_is_unless_the_damage_is_to_go_too(tmp_path: Path) -> None:
     addresses = filled(tmp_path)
     path = tmp_path / f"{addresses[0].pack}.wka"

@@ -266,6 +266,11 @@ class ArchiveWriter:
         self.close()
         self._index = None
 
+    def resume(self) -> None:
+        """Go on with the newest pack after a release, once nothing is rewritten any more."""
+        if self._descriptor < 0:
+            self._open_newest()
+
     def close(self) -> None:
         """Commit and let go of the pack."""
         if self._descriptor >= 0:

@@ -313,12 +313,14 @@ def _collect(recording: Recording, report: SweepReport) -> Iterator[None]:
     held = store.connection.execute("SELECT DISTINCT digest, raw_digest FROM ranges WHERE pack != ''")
     still = {digest for row in held for digest in row}
     gone = {digest for digests in marks.values() for digest in digests} - still
-    recording.archive.release()
-    if recording.raw is not None:
-        recording.raw.release()
+    writers = [writer for writer in (recording.archive, recording.raw) if writer is not None]
+    for writer in writers:
+        writer.release()
     for directory in (places.archive, places.raw_archive):
         for pack in sorted({address.pack for address in _frames(directory) if address.digest in gone}):
             yield from _drop_frames(store, directory, pack, gone, report)
+    for writer in writers:
+        writer.resume()
     store.forget_uncollected(marks)
 
 
