@@ -106,6 +106,28 @@ def test_a_command_that_fails_in_two_sessions_is_named_with_its_last_error(
     assert rows["pytest -q"]["change"] == "skill"
 
 
+def test_a_proposal_names_the_command_that_worked_right_after(settings: Settings, agent: Path) -> None:
+    for name in ("s1", "s2"):
+        session = WrittenSession(agent, name)
+        session.bash("rtk bun run check --all", "Exit code 2\nunrecognized subcommand 'bun'", error=True)
+        session.read("/home/dev/app/package.json")
+        session.bash("bun run check --all")
+        session.bash("ls")
+    (row,) = signals(settings)["failing_commands"]
+    assert row["worked"] == "bun run check --all"
+    assert "use `bun run check --all`, which worked right after" in row["proposal"]
+
+
+def test_what_goes_round_a_check_is_not_proposed(settings: Settings, agent: Path) -> None:
+    for name in ("s1", "s2"):
+        session = WrittenSession(agent, name)
+        session.bash("git commit -m fix", "Exit code 1\nhook failed", error=True)
+        session.bash("git commit --no-verify -m fix")
+    (row,) = signals(settings)["failing_commands"]
+    assert row["worked"] is None
+    assert "no-verify" not in row["proposal"]
+
+
 def test_the_same_call_three_times_in_a_row_is_a_loop(settings: Settings, agent: Path) -> None:
     session = WrittenSession(agent, "s1")
     for _ in range(3):

@@ -46,6 +46,8 @@ def test_commands_have_one_form_and_a_family(command: str | None, normal: str, f
         ("cd app && pytest -q", 1, "tests failed"),
         ("npm test -- user", 1, "tests failed"),
         ("cargo test", 101, "tests failed"),
+        ("python3 test_app.py", 1, "tests failed"),
+        ("python run.py", 1, None),
         ("pytest -q", 2, None),
         ("ruff check .", 1, "checks found something"),
         ("grep needle file | npm install", 1, None),

@@ -100,8 +100,15 @@ def _for_command(row: Row) -> tuple[str, str]:
             "Write a skill on testing: which tests belong to which code, how one of them is run, what is known to"
             f" fail. `{command}` reported failing tests {row['failures']} times in {_sessions(row['sessions'])}."
         )
+    worked = row.get("worked")
+    instead = (
+        f"Write into the section on commands to use `{worked}`"
+        if worked
+        else "Write the form that works into the"
+    )
     return "CLAUDE.md", (
-        f"Write the form that works into the section on commands: `{command}` {often}"
+        (f"{instead}, which worked right after: " if worked else f"{instead} section on commands: ")
+        + f"`{command}` {often}"
         + (f", last with: {said}" if said else ".")
     )
 

@@ -84,7 +84,7 @@ def _words(command: str) -> list[str]:
 _TESTS = re.compile(
     r"\b(?:pytest|py\.test|unittest|tox|nox|jest|vitest|mocha|playwright test|cypress|rspec|phpunit|ctest|nextest"
     r"|(?:npm|pnpm|yarn|bun|cargo|go|make|mix|dotnet|deno|swift|gradle|gradlew|mvn|just|rake) (?:run )?[\w:.-]*test\w*"
-    r"|(?:npm|pnpm|yarn) t)\b"
+    r"|(?:npm|pnpm|yarn) t|python3? (?:\S*/)?test_\w+\.py|python3? \S*/tests?/\S+\.py)\b"
 )
 _CHECKS = re.compile(
     r"\b(?:ruff|flake8|pylint|mypy|pyright|eslint|tsc|black --check|prettier --check|clippy|golangci-lint|shellcheck"
@@ -93,6 +93,12 @@ _CHECKS = re.compile(
 _SEARCHES = {"grep", "egrep", "fgrep", "rg", "ag", "pgrep", "pidof", "which", "ack", "zgrep"}
 _COMPARISONS = {"diff", "cmp", "colordiff", "comm"}
 _CONDITIONS = {"test", "[", "[[", "false", "expr"}
+
+
+def alike(one: str, other: str) -> bool:
+    """Tell whether two commands share most of their words."""
+    mine, its = set(one.split()), set(other.split())
+    return 5 * len(mine & its) >= 3 * len(mine | its)
 
 
 def expected_exit(command: str | None, exit_code: int | None) -> str | None:

@@ -15,7 +15,7 @@ from watchkeeper.errors import FormatError, NotFoundError
 from watchkeeper.events.derive import values_of
 from watchkeeper.events.identity import whole_number
 from watchkeeper.events.merge import decode_state
-from watchkeeper.queries.commands import command_family, expected_exit, normalise_command
+from watchkeeper.queries.commands import alike, command_family, expected_exit, normalise_command
 from watchkeeper.queries.forms import project_name, rfc3339
 from watchkeeper.queries.stretches import Stretch
 from watchkeeper.sources.claude_code.transcript_view import text_of
@@ -103,6 +103,8 @@ def error_kind(row: Row) -> str:
     """Return the kind of a call's error, told more closely than its text alone does."""
     if row["exit_code"] == 127:
         return "command_not_found"
+    if row["kind"] == "exit_status" and "timed out after" in (row["message"] or ""):
+        return "timeout"
     if row["kind"] == "schema" and "does not exist" in (row["message"] or ""):
         return "not_found"
     return str(row["kind"])
@@ -147,7 +149,7 @@ def _follow(row: Row, following: list[tuple[Any, ...]]) -> None:
             family is not None
             and distance < RETRY_WINDOW
             and command_family(its) == family
-            and _alike(its, target)
+            and alike(its, target)
         )
         if not similar:
             continue
@@ -162,12 +164,6 @@ def _follow(row: Row, following: list[tuple[Any, ...]]) -> None:
             }
             break
     row["retries"], row["resolved_by"] = retries, resolved
-
-
-def _alike(one: str, other: str) -> bool:
-    """Tell whether two commands share most of their words."""
-    mine, its = set(one.split()), set(other.split())
-    return 5 * len(mine & its) >= 3 * len(mine | its)
 
 
 _PYTHON_STACK = re.compile(r"Traceback \(most recent call last\):\n(?:.*\n)*?(?=\S)(?!Traceback)[^\n]+")

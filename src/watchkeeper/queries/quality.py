@@ -20,7 +20,7 @@ from collections import Counter, defaultdict
 from typing import Any
 
 from watchkeeper.pricing.rates import RateCard
-from watchkeeper.queries.commands import command_family, expected_exit, normalise_command
+from watchkeeper.queries.commands import alike, command_family, expected_exit, normalise_command
 from watchkeeper.queries.errors import error_kind
 from watchkeeper.queries.forms import dollars, project_name, rfc3339
 from watchkeeper.queries.stats import COUNTED
@@ -33,6 +33,11 @@ READS = 3
 FAILURES = 2
 EDITS = 2
 LOOP = 3
+_LOOKED_AFTER = 20
+"""Of a command that fails so often, the newest failures tell what worked instead."""
+_EVASIONS = frozenset(
+    {"--no-verify", "--force", "-f", "--no-gpg-sign", "||", "--skip", "--ignore-scripts", "true"}
+)
 
 
 def quality(reader: Reader, stretch: Stretch, card: RateCard, *, limit: int | None = None) -> dict[str, Any]:
@@ -182,7 +187,8 @@ def _entry_and_carried(
 def _failing_commands(reader: Reader, stretch: Stretch, card: RateCard) -> list[Row]:
     groups: dict[str, list[Row]] = defaultdict(list)
     rows = reader.rows(
-        "SELECT e.session_id, e.at, e.message, e.exit_code, e.kind, c.subject, c.duration_ms, c.result_size, r.model"
+        "SELECT e.session_id, e.at, c.agent_id, c.started_at, e.message, e.exit_code, e.kind, c.subject,"
+        " c.duration_ms, c.result_size, r.model"
         " FROM errors e JOIN calls c ON c.tool_use_id = e.tool_use_id"
         " LEFT JOIN requests r ON r.request_key = c.message_id"
         f" WHERE e.tool = 'Bash' AND c.outcome IN ('failed', 'rejected') AND {stretch.where('e.at', 'e.session_id')}"
@@ -195,7 +201,10 @@ def _failing_commands(reader: Reader, stretch: Stretch, card: RateCard) -> list[
         command: failures for command, failures in groups.items() if len(failures) >= FAILURES and command
     }
     runs = _runs(reader, stretch, {row["subject"] for failures in kept.values() for row in failures})
-    found = [_failing_command(card, command, failures, runs) for command, failures in kept.items()]
+    found = []
+    for command, failures in kept.items():
+        row = _failing_command(card, command, failures, runs)
+        found.append({**row, "worked": _worked(reader, command, failures, row["runs"])})
     found.sort(key=lambda row: (-(row["sessions"] > 1), -row["failures"], -row["sessions"], row["command"]))
     return found
 
@@ -241,6 +250,37 @@ def _failing_command(card: RateCard, command: str, failures: list[Row], runs: Co
         "cost_usd": dollars(micros) if priced else None,
         "cost_basis": "estimated",
     }
+
+
+def _worked(reader: Reader, command: str, failures: list[Row], runs: int | None) -> str | None:
+    """Return the command that is like one that hardly ever works and went well right after most of its failures.
+
+    What merely goes round a check is not called working.
+    """
+    if runs is None or 10 * len(failures) < 9 * runs:
+        return None
+    counts: Counter[str] = Counter()
+    newest = failures[-_LOOKED_AFTER:]
+    for row in newest:
+        following = reader.connection.execute(
+            "SELECT tool, outcome, subject FROM calls WHERE session_id = ? AND started_at > ? AND agent_id IS ?"
+            " ORDER BY started_at LIMIT 5",
+            (row["session_id"], row["started_at"], row["agent_id"]),
+        )
+        for tool, outcome, subject in following:
+            other = normalise_command(subject)
+            evades = _EVASIONS & set(other.split()) - set(command.split())
+            if (
+                tool == "Bash"
+                and outcome == "ok"
+                and other != command
+                and alike(other, command)
+                and not evades
+            ):
+                counts[other] += 1
+                break
+    best = max(counts, key=lambda other: (counts[other], other), default=None)
+    return best if best is not None and 2 * counts[best] >= len(newest) else None
 
 
 def _many_lines(failures: list[Row]) -> bool:
