@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import os
+import pty
+import re
+import select
 import shutil
+import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -44,6 +51,57 @@ def moved_project(client: ClientSession) -> tuple[Path, Path]:
     shutil.move(old, new)
     client.project = new
     return old, new
+
+
+def as_if_typed(agent: Path) -> None:
+    """Make the sessions look like those of a person: the client's list leaves out those of programs."""
+    for path in (agent / "projects").rglob("*.jsonl"):
+        path.write_text(path.read_text().replace('"entrypoint":"sdk-cli"', '"entrypoint":"cli"'))
+
+
+def shown_by_the_list(client: ClientSession, patterns: tuple[str, ...]) -> str:
+    """Return which pattern the client's own list of sessions shows first, in the folder of the client."""
+    settings_file = client.config_dir / ".claude.json"
+    known = json.loads(settings_file.read_text())
+    known["projects"][str(client.project)] = {
+        "hasTrustDialogAccepted": True,
+        "hasCompletedProjectOnboarding": True,
+    }
+    settings_file.write_text(json.dumps(known))
+    child, terminal = pty.fork()
+    if child == 0:
+        os.chdir(client.project)
+        os.execve(
+            client.binary, [str(client.binary), "--resume"], client.environment | {"TERM": "xterm-256color"}
+        )
+    shown, end = "", time.monotonic() + 60
+    try:
+        while time.monotonic() < end:
+            if select.select([terminal], [], [], 0.2)[0]:
+                shown += os.read(terminal, 65536).decode(errors="replace")
+            words = " ".join(re.sub(r"\x1b\[[0-9;?<>=]*[ -/]*[@-~]|\x1b[78]", " ", shown).split())
+            for pattern in patterns:
+                if pattern in words:
+                    return pattern
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        os.close(terminal)
+    raise AssertionError(f"the list showed neither: {shown[-500:]!r}")
+
+
+def test_the_clients_own_list_shows_a_moved_session(client: ClientSession, settings: Settings) -> None:
+    """Not before the move, and in the new folder after it."""
+    prompt = "Read the file app.py once."
+    client.run(prompt)
+    agent = settings.claude_config_dirs[0]
+    as_if_typed(agent)
+    either = (prompt, "No sessions in this project")
+    assert shown_by_the_list(client, either) == prompt
+    old, new = moved_project(client)
+    assert shown_by_the_list(client, either) == "No sessions in this project"
+    wk(settings, "move", str(old), str(new))
+    assert shown_by_the_list(client, either) == prompt
 
 
 def test_a_moved_session_is_resumed_in_the_new_folder(client: ClientSession, settings: Settings) -> None:
