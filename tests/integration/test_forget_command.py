@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from forgotten import assert_intact, places_of
 
+from watchkeeper.archive.holds import Hold, Holds
 from watchkeeper.client.recorder import RecorderClient
 from watchkeeper.settings import Places, Settings
 from watchkeeper.spool.writer import append_frame
@@ -156,3 +157,38 @@ def test_a_forgotten_session_does_not_make_every_question_look_again(written: Se
     wk(written, "forget", ONE)
     wk(written, "sessions")
     assert not is_stale(written)
+
+
+def test_a_running_daemon_takes_what_it_learns_out_of_what_came_before(
+    running_daemon: Any, eventually: Callable[[Callable[[], object]], None]
+) -> None:
+    settings, places = running_daemon.settings, running_daemon.places
+    password = b"hunter2-of-the-app"
+    transcript(settings, ONE, "hello", f"log in with {password.decode()}")
+    wk(settings, "import")
+    assert places_of(places, password)
+    body = {
+        "hook_event_name": "PostToolUse",
+        "session_id": TWO,
+        "tool_use_id": "toolu_env",
+        "tool_name": "Bash",
+        "tool_input": {"command": "cat config/.env"},
+        "tool_response": {"stdout": f"PORT=80\nDB_PASSWORD={password.decode()}\n"},
+    }
+    append_frame(places.spool, json.dumps(body).encode())
+    eventually(lambda: places_of(places, password) == [])
+    assert_intact(places)
+
+
+def test_a_session_under_a_hold_is_not_forgotten(written: Settings) -> None:
+    wk(written, "import")
+    Holds(written.places.holds).add(ONE, Hold(0, "asked by the court"))
+    assert "hold" in wk(written, "forget", ONE, status=2)["error"]["what"]
+    assert wk(written, "sessions")["total"] == 2
+
+
+def test_old_data_goes_through_the_rules_where_asked(written: Settings) -> None:
+    wk(written, "import")
+    report = wk(written, "forget", "--by-rules")
+    assert (report["what"], report["entries_rewritten"]) == ("rules", 0)
+    assert wk(written, "verify")["ok"]
