@@ -91,3 +91,8 @@ def test_a_quick_command_imports_nothing_heavy(recorded_home: Path, words: list[
 def test_the_list_would_notice(recorded_home: Path) -> None:
     """A command that does heavy work does load forbidden modules, so an empty answer means something."""
     assert imported(recorded_home, "rebuild") & FORBIDDEN >= {"msgspec", "zstandard"}
+
+
+def test_a_search_with_hits_unpacks_them_and_imports_nothing_else(recorded_home: Path) -> None:
+    """The context of a hit is read from the archive, so its decompressor is all that comes on top."""
+    assert imported(recorded_home, "sessions", "--", "word") & FORBIDDEN == {"zstandard"}
