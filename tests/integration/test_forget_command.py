@@ -183,7 +183,7 @@ def test_a_running_daemon_takes_what_it_learns_out_of_what_came_before(
 def test_a_session_under_a_hold_is_not_forgotten(written: Settings) -> None:
     wk(written, "import")
     Holds(written.places.holds).add(ONE, Hold(0, "asked by the court"))
-    assert "hold" in wk(written, "forget", ONE, status=2)["error"]["what"]
+    assert "held" in wk(written, "forget", ONE, status=2)["error"]["what"]
     assert wk(written, "sessions")["total"] == 2
 
 

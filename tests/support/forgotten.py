@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 from pathlib import Path
-
-import zstandard
 
 from watchkeeper.archive.store import ArchiveReader
 from watchkeeper.ledger.blocks import ENTRIES, DamagedBlockError, header_bytes, list_segments, walk_blocks
@@ -17,7 +14,7 @@ from watchkeeper.settings import Places
 
 def places_of(places: Places, needle: bytes) -> list[str]:
     """Return where a home still holds the bytes, compressed or not."""
-    found = [str(path) for path in files_of(places) if needle in path.read_bytes()]
+    found = [str(path) for path in files_of(places) if needle in _content(path)]
     archive = ArchiveReader(places.archive)
     for address in archive.frames():
         if needle in archive.get(address.pack, address.offset):
@@ -39,20 +36,17 @@ def places_of(places: Places, needle: bytes) -> list[str]:
     return found
 
 
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        # A daemon at work replaces its files.
+        return b""
+
+
 def files_of(places: Places) -> list[Path]:
     """Return every regular file of a home."""
     return [path for path in sorted(places.home.rglob("*")) if path.is_file() and not path.is_symlink()]
-
-
-def compressed_frames(content: bytes, needle: bytes) -> bool:
-    """Tell whether any zstd frame within the bytes unpacks to something that holds the needle."""
-    start = content.find(b"\x28\xb5\x2f\xfd")
-    while start >= 0:
-        with contextlib.suppress(zstandard.ZstdError):
-            if needle in zstandard.ZstdDecompressor().decompressobj().decompress(content[start:]):
-                return True
-        start = content.find(b"\x28\xb5\x2f\xfd", start + 1)
-    return False
 
 
 def assert_intact(places: Places) -> None:
