@@ -94,6 +94,7 @@ def test_a_running_session_and_a_missing_target_block(world: Path) -> None:
     (world / "new").rmdir()
     found = findings(world)
     assert [found[rule].severity for rule in ("session_live", "target_missing")] == ["block", "block"]
+    assert findings(world, "fork")["session_live"].severity == "warn"
 
 
 def test_a_session_written_to_just_now_is_a_warning_where_no_list_tells(world: Path) -> None:

@@ -108,8 +108,11 @@ def _live(plan: Plan, config_dirs: Sequence[Path]) -> Iterator[AuditFinding]:
         for config_dir in config_dirs:
             process = live_process(config_dir, item.session.session_id)
             if process is not None:
-                what = f"Process {process} runs this session; what it writes from now on would be lost. End it first."
-                yield AuditFinding("session_live", BLOCK, what, places=(item.session.session_id,))
+                lost = "what it writes from now on would be lost. End it first."
+                later = "the copy holds what was written up to now."
+                what = f"Process {process} runs this session; {later if plan.kind == 'fork' else lost}"
+                severity = WARN if plan.kind == "fork" else BLOCK
+                yield AuditFinding("session_live", severity, what, places=(item.session.session_id,))
         listed = any((config_dir / "sessions").is_dir() for config_dir in config_dirs)
         if not listed and time.time() - item.session.files[0].stat().st_mtime < _RECENT_SECONDS:
             recent.append(item.session.session_id)
