@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 
 from watchkeeper.pipeline.folders import agent_folders
@@ -13,6 +14,9 @@ from watchkeeper.settings import Settings
 from watchkeeper.spool.follower import SpoolFollower
 
 SPOOL_BATCH = 1 << 20
+BATCH_BYTES = 4 << 20
+"""So much is put on record at once while somebody waits for it, and no hook event does."""
+
 CatchUpReport = IntakeReport
 
 
@@ -38,15 +42,16 @@ def catch_up(
 
             finish_interrupted(recording)
         drain_spool(recording, settings)
-        intake = TranscriptIntake(recording)
+        intake = TranscriptIntake(recording, batch_bytes=BATCH_BYTES, idle=False)
         if paths is None:
             intake.discover(agent_folders(settings, recording.store.connection))
         else:
             intake.discover_paths(paths)
-        while intake.pending:
-            intake.read_slice()
-            if progress is not None:
-                progress(intake.progress)
+        with closing(intake):
+            while intake.pending:
+                intake.read_slice()
+                if progress is not None:
+                    progress(intake.progress)
         return intake.report
 
 

@@ -11,14 +11,15 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any
 
 import msgspec
 
+from watchkeeper.archive.packs import Address
 from watchkeeper.archive.sealed import open_sealed_writer
 from watchkeeper.archive.store import ArchiveReader, ArchiveWriter
 from watchkeeper.errors import FormatError, NotFoundError
@@ -31,6 +32,7 @@ from watchkeeper.pipeline.learning import LearntSecrets, secrets_shown
 from watchkeeper.pipeline.locking import WriterLock
 from watchkeeper.pipeline.merging import merge_interpretation
 from watchkeeper.pipeline.places import settle_places
+from watchkeeper.pipeline.preparing import Prepared, Preparer
 from watchkeeper.pipeline.replaying import replayed
 from watchkeeper.pipeline.tombstones import Tombstones
 from watchkeeper.pricing.rates import load_rates
@@ -41,7 +43,7 @@ from watchkeeper.sources.claude_code.tail import Range
 from watchkeeper.spool.follower import FrameAt
 from watchkeeper.spool.frames import Frame
 from watchkeeper.store import envelopes
-from watchkeeper.store.interpret import Interpretation, interpret
+from watchkeeper.store.interpret import Interpretation, LinesPlace, Said, interpret
 from watchkeeper.store.sqlite.writing import Changes, DamagedIndexError, Store
 
 log = logging.getLogger("watchkeeper.recorder")
@@ -64,6 +66,7 @@ class Recording:
         self.settings = settings
         self.host = socket.gethostname()
         self.redactor = Redactor.from_settings(settings)
+        self.preparer = Preparer(self.redactor)
         # A project can set the environment of hooks; the few values there are come with every event.
         self._masked = lru_cache(256)(self._mask)
         self._lock = WriterLock(places.writer_lock)
@@ -150,16 +153,32 @@ class Recording:
         return self.record(entries)
 
     def record_range(self, found: Range) -> tuple[Changes, Interpretation]:
-        """Put new lines of a transcript on record: archive first, then the ledger entry that names them."""
-        data = self.tombstones.cleared(found.data)
-        self._notice([data])
-        redacted = self.redactor.redact(data)
-        pack, position, digest = "", 0, ""
-        if redacted.data:
-            address = self.archive.put(redacted.data)
-            self.archive.commit()
-            pack, position, digest = address.pack, address.offset, address.digest
-        raw_digest = self.keep_raw(data)
+        """Put new lines of a transcript on record."""
+        at, data = self.slice_of(found)
+        return self.record_prepared([(found, self.preparer.prepare(at, data))])
+
+    def slice_of(self, found: Range) -> tuple[LinesPlace, bytes]:
+        """Return new lines as they are prepared: where they stand, and their bytes without forgotten sessions."""
+        relative = written(found.relative)
+        at = LinesPlace(found.file_key, found.generation, found.first_line, relative)
+        return at, self.tombstones.cleared(found.data)
+
+    def record_prepared(self, slices: Sequence[tuple[Range, Prepared]]) -> tuple[Changes, Interpretation]:
+        """Put prepared slices on record together: archive first, then the ledger entries that name them."""
+        for _, prepared in slices:
+            if prepared.shown:
+                self.learn(prepared.shown)
+        addresses = [prepared.packed and self.archive.put_frame(prepared.packed) for _, prepared in slices]
+        self.archive.commit()
+        entries: list[Entry] = []
+        said: dict[str, Said] = {}
+        for (found, prepared), address in zip(slices, addresses, strict=True):
+            entry = self._range_entry(found, prepared, address)
+            entries.append(entry)
+            said[entry.source] = prepared.said
+        return self.record(entries, said)
+
+    def _range_entry(self, found: Range, prepared: Prepared, address: Address | None) -> Entry:
         head = envelopes.RangeHead(
             file_key=found.file_key,
             path=written(found.path),
@@ -174,16 +193,15 @@ class Recording:
             size=found.size,
             mtime_ns=found.mtime_ns,
             head_digest=found.head_digest,
-            digest=digest,
-            pack=pack,
-            position=position,
+            digest=address.digest if address else "",
+            pack=address.pack if address else "",
+            position=address.offset if address else 0,
             skipped=[(number, reason) for number, reason in found.skipped],
-            masked=redacted.hits,
-            raw_digest=raw_digest,
+            masked=prepared.hits,
+            raw_digest=self.keep_raw(self.slice_of(found)[1]) if self.raw is not None else "",
         )
         source = f"transcript:{found.file_key}:{found.generation}:{found.first_line}+{found.line_count}"
-        entry = envelopes.range_entry(source, now_ms(), head)
-        return self.record([entry], archived={(pack, position): redacted.data})
+        return envelopes.range_entry(source, now_ms(), head)
 
     def keep_raw(self, data: bytes) -> str:
         """Seal bytes as they came, where the settings ask for it, and return their digest; else nothing."""
@@ -200,9 +218,13 @@ class Recording:
         return self.record([envelopes.note_entry(kind, source, now_ms(), body)])
 
     def record(
-        self, entries: Sequence[Entry], archived: dict[tuple[str, int], bytes] | None = None
+        self, entries: Sequence[Entry], said: Mapping[str, Said] = MappingProxyType({})
     ) -> tuple[Changes, Interpretation]:
         """Append entries, make them durable, and merge what they say.
+
+        Args:
+            entries: The entries.
+            said: By source, what the lines of ranges say that were read already.
 
         Raises:
             WatchkeeperError: The disk is full or broken. Entries that were taken by then must not be handed in
@@ -214,12 +236,9 @@ class Recording:
         seqs = self.ledger.append(entries)
         self._behind = True
         self.ledger.commit()
-        held, read = archived or {}, self._archive_reader.get
         result = Interpretation()
         for seq, entry in zip(seqs, entries, strict=True):
-            interpret(
-                seq, entry, lambda pack, at, digest: held.get((pack, at)) or read(pack, at, digest), result
-            )
+            interpret(seq, entry, self._archive_reader.get, result, said.get(entry.source))
         changes = merge_interpretation(self.store, result, self.ledger.next_seq)
         self._behind = False
         return changes, result

@@ -7,11 +7,14 @@ A file whose size, time and inode are as recorded is not opened. What a slice ho
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import BrokenExecutor, CancelledError, Future, wait
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from watchkeeper.pipeline.preparing import Prepared, PreparingProcesses, worth_processes
 from watchkeeper.pipeline.recording import Recording, now_ms
 from watchkeeper.sources.claude_code.discovery import (
     TranscriptFile,
@@ -19,13 +22,35 @@ from watchkeeper.sources.claude_code.discovery import (
     stat_transcript,
     written,
 )
-from watchkeeper.sources.claude_code.tail import Cursor, TranscriptTail, read_meta
+from watchkeeper.sources.claude_code.tail import Cursor, Range, TranscriptTail, read_meta
 from watchkeeper.store import envelopes
-from watchkeeper.store.interpret import hints
+from watchkeeper.store.interpret import LinesPlace, hints
 from watchkeeper.store.rows import FileRow
 from watchkeeper.store.sqlite.writing import Changes
 
 SLICE_BYTES = 512 << 10
+IDLE_PATIENCE = 0.02
+"""Seconds that a slice is waited for by a recorder that has other things to do as well."""
+
+
+@dataclass
+class _Ahead:
+    """A slice that was read and is being prepared, or the end of a file that holds nothing more."""
+
+    file: TranscriptFile
+    found: Range | None
+    result: Callable[[], Prepared] | None
+    final: bool
+    future: Future[Prepared] | None = None
+
+    def ready(self, patience: float | None) -> bool:
+        """Tell whether the slice is prepared, after waiting so many seconds at the most, or for as long as it takes."""
+        return self.future is None or bool(wait([self.future], patience).done)
+
+    def prepared(self) -> Prepared:
+        """Return the slice ready to be put on record, as soon as it is."""
+        assert self.result is not None
+        return self.result()
 
 
 @dataclass
@@ -70,29 +95,42 @@ class IntakeProgress:
 class TranscriptIntake:
     """A queue of transcript files and the positions up to which they are on record."""
 
-    def __init__(self, recording: Recording) -> None:
+    def __init__(self, recording: Recording, *, batch_bytes: int = SLICE_BYTES, idle: bool = True) -> None:
         self.recording = recording
         self.report = IntakeReport()
         self.progress = IntakeProgress()
+        self._batch_bytes = batch_bytes
+        self._idle = idle
+        self._patience = IDLE_PATIENCE if idle else None
         self._tail = TranscriptTail()
         self._known: dict[str, FileRow] = {}
         self._recoveries = -1
-        self._learn_positions()
         self._queue: deque[TranscriptFile] = deque()
         self._queued: set[Path] = set()
         self._metas: dict[str, tuple[int, int]] = {}
+        self._ahead: deque[_Ahead] = deque()
+        self._open: tuple[TranscriptFile, Cursor] | None = None
+        self._processes: PreparingProcesses | None = None
+        self._learn_positions()
 
     def reload(self) -> None:
         """Read the positions anew, after somebody else has put transcripts on record."""
+        self._start_over()
         self._known = {row.file_key: row for row in self.recording.store.files()}
         hides = self.recording.tombstones.hides
         self._queue = deque(file for file in self._queue if not hides(written(file.relative)))
         self._queued = {file.path for file in self._queue}
 
+    def close(self) -> None:
+        """End the processes that prepare slices."""
+        if self._processes is not None:
+            self._processes.close()
+            self._processes = None
+
     @property
     def pending(self) -> bool:
         """Tell whether files wait to be read."""
-        return bool(self._queue)
+        return bool(self._queue or self._ahead or self._open)
 
     def discover(self, config_dirs: Iterable[Path]) -> int:
         """Queue every transcript below the agent's folders that is new or has changed; return how many."""
@@ -132,38 +170,101 @@ class TranscriptIntake:
         return 1
 
     def read_slice(self) -> Changes:
-        """Put the next slice of the first queued file on record."""
+        """Put the next slices on record, as many as make up a batch and are prepared."""
         self._learn_positions()
-        file = self._queue[0]
-        row = self._known.get(self._tail.file_key(file))
         try:
-            found = self._tail.read_new(file, _cursor(row), SLICE_BYTES, settled=True)
+            return self._record_batch()
+        except BaseException:
+            # What of it is on record is known after the recovery alone.
+            self._start_over()
+            raise
+        finally:
+            if not self.pending:
+                self.close()
+
+    def _record_batch(self) -> Changes:
+        batch: list[_Ahead] = []
+        size = 0
+        while size < self._batch_bytes:
+            self._look_ahead()
+            if not self._ahead or not self._ahead[0].ready(0 if batch and self._idle else self._patience):
+                break
+            item = self._ahead.popleft()
+            batch.append(item)
+            size += len(item.found.data) if item.found is not None else 0
+        changes = Changes()
+        slices = [(item.found, item.prepared()) for item in batch if item.found is not None]
+        if slices:
+            changes, result = self.recording.record_prepared(slices)
+            for moved in result.files:
+                self._known[moved.file_key] = moved
+            self.report.lines += result.lines
+            self.report.observations += result.observations
+            for name, line, reason in result.skipped:
+                self.report.skip(name, line, reason)
+            self.progress.bytes_done += sum(found.end - found.start for found, _ in slices)
+        for item in batch:
+            if item.final:
+                changes.update(self._finish(item.file))
+        return changes
+
+    def _look_ahead(self) -> None:
+        """Read slices until as many are being prepared as can be, at least one where there is any."""
+        waiting = self.progress.bytes_total - self.progress.bytes_done
+        if self._processes is None and worth_processes(waiting):
+            self._processes = PreparingProcesses(self.recording.settings, idle=self._idle)
+        depth = 1 if self._processes is None else self._processes.depth
+        while len(self._ahead) < depth and (self._open or self._queue):
+            self._ahead.append(self._read_next())
+
+    def _read_next(self) -> _Ahead:
+        """Read the next slice of the file that is open, or of the next in the queue."""
+        if self._open is None:
+            file = self._queue.popleft()
+            cursor = _cursor(self._known.get(self._tail.file_key(file)))
+        else:
+            file, cursor = self._open
+        self._open = None
+        try:
+            found = self._tail.read_new(file, cursor, SLICE_BYTES, settled=True)
         except OSError as error:
             self.report.skip(str(file.path), 0, error.strerror or str(error))
             found = None
         if found is None:
-            return self._finish(file)
-        changes, result = self.recording.record_range(found)
-        for moved in result.files:
-            self._known[moved.file_key] = moved
-        self.report.lines += result.lines
-        self.report.observations += result.observations
-        for name, line, reason in result.skipped:
-            self.report.skip(name, line, reason)
-        self.progress.bytes_done += found.end - found.start
-        if found.final:
-            changes.update(self._finish(file))
-        return changes
+            return _Ahead(file, None, None, final=True)
+        if not found.final:
+            self._open = (file, found.cursor)
+        at, data = self.recording.slice_of(found)
+        if self._processes is None:
+            return _Ahead(file, found, partial(self.recording.preparer.prepare, at, data), final=found.final)
+        learnt = self.recording.redactor.learnt()
+        future = self._processes.submit(at, data, learnt)
+        return _Ahead(file, found, partial(self._result, future, at, data), final=found.final, future=future)
+
+    def _result(self, future: Future[Prepared], at: LinesPlace, data: bytes) -> Prepared:
+        try:
+            return future.result()
+        except (BrokenExecutor, CancelledError):
+            # Somebody killed the process beside us: what it had is done here, and so is the rest.
+            self.close()
+            return self.recording.preparer.prepare(at, data)
+
+    def _start_over(self) -> None:
+        """Put what is under way back into the queue, to be read from where the record then says."""
+        files = [item.file for item in self._ahead] + ([self._open[0]] if self._open else [])
+        self._ahead.clear()
+        self._open = None
+        self._queue.extendleft(reversed(list(dict.fromkeys(files))))
 
     def _learn_positions(self) -> None:
         """Read the positions on record, at first and when a failure made what is known here doubtful."""
         self.recording.recover()
         if self._recoveries != self.recording.recoveries:
             self._recoveries = self.recording.recoveries
+            self._start_over()
             self._known = {row.file_key: row for row in self.recording.store.files()}
 
     def _finish(self, file: TranscriptFile) -> Changes:
-        self._queue.popleft()
         self._queued.discard(file.path)
         self.report.files += 1
         self.progress.files_done += 1
