@@ -44,7 +44,7 @@ _VALUES = (
     + rb"|[ ]{1,2}'" + _OPEN + rb"(?=([^\s\x00-\x20\"'\\]{5," + _reach + rb"})'))"
 )  # fmt: skip
 _REST = rb"[a-z0-9_-]{0,40}+"
-_KEY_WORDS = (
+KEY_WORDS = (
     "access account admin aes api app application auth client cipher consumer crypt customer deploy encrypt"
     " encryption hmac ingest ingestion jwt license master personal private project root secret server service"
     " session shared sign signing ssh storage subscription team user webhook write"
@@ -69,7 +69,7 @@ _GATES: tuple[re.Pattern[bytes], ...] = tuple(
         + _VALUES,
         rb"secret" + _REST + _VALUES,
         rb"token(?!s)" + _REST + _VALUES,
-        rb"key" + _after_words(_KEY_WORDS, b"key") + _REST + _VALUES,
+        rb"key" + _after_words(KEY_WORDS, b"key") + _REST + _VALUES,
         rb"pwd(?:(?<![a-z]pwd)|(?<=\\[nrtfb]pwd)|(?<=dbpwd)|(?<=userpwd))" + _VALUES,
     )
 )
@@ -100,7 +100,7 @@ def candidates(lowered: bytes) -> list[Candidate]:
     """
     found: list[Candidate] = []
     for gate, first_kind in _ALL_GATES:
-        position = 0
+        position: int | None = 0
         while position is not None:
             position = _gather(gate, first_kind, lowered, position, found)
     found.sort()
@@ -116,7 +116,7 @@ def _gather(
         group = hit.lastindex or 1
         found.append((*hit.span(group), hit.start(), first_kind + group))
         count = len(found) - first
-        if count >= _MANY and not count % 64:
+        if count >= _MANY:
             start, earlier = hit.start(group), found[-_MANY][0]
             if start - earlier < _MANY_WITHIN and lowered.find(b"\n", earlier, start) < 0:
                 rest = REST_OF_STRING.match(lowered, start)

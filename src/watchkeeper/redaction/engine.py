@@ -14,8 +14,9 @@ import re
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from hashlib import blake2b
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from watchkeeper.redaction.assignments import DENSE_KIND, REST_OF_STRING, Candidate, candidates, weigh
@@ -24,6 +25,7 @@ from watchkeeper.redaction.rule import Rule
 from watchkeeper.redaction.rules import RULES
 
 if TYPE_CHECKING:
+    from watchkeeper.redaction.screens import Screen
     from watchkeeper.settings import Settings
 
 _ROUNDS = 8
@@ -33,6 +35,10 @@ _WEIGHED_WITHIN = 64 << 10
 DENSE = "dense-text"
 """Counted where so much of a text looks like secrets that the rest of it went whole."""
 LEARNT = "learnt-secret"
+_SCREENED = 256
+"""Shorter texts are scanned without a screen."""
+_UNSCREENED = {"hyperscan": 16 << 20, "re2": 2 << 20, "re": 0}
+"""As many bytes are scanned before a screen is made, which takes longer than scanning them."""
 MODES = ("redact", "hash", "metadata")
 REVISION = 2
 """Raised whenever code, not a rule, changes what is found."""
@@ -66,6 +72,8 @@ class Redactor:
             secret, ``[REDACTED:<rule>:<digits>]``; or ``metadata``, where besides no content stays at all.
         key: Secret bytes for ``hash``, without which the digits say nothing.
         allow: Regular expressions; what one of them finds a match in stays.
+        engine: ``hyperscan``, ``re2``, ``re``, or ``auto`` for the fastest that is installed. It decides how
+            fast lines without secrets are passed over, and never what is found.
 
     Raises:
         ValueError: The mode is unknown, or has no key.
@@ -78,10 +86,14 @@ class Redactor:
         mode: str = "redact",
         key: bytes = b"",
         allow: Iterable[str] = (),
+        engine: str = "auto",
     ) -> None:
         if mode not in MODES or (mode == "hash" and not key):
             raise ValueError(f"redaction mode {mode!r} is unknown or has no key")
         self.mode = mode
+        self._engine = _chosen() if engine == "auto" else engine
+        self._screen: Screen | None = None
+        self._unscreened = _UNSCREENED[self._engine] if engine == "auto" else 0
         self._key = key
         self._allow = [re.compile(pattern.encode()) for pattern in allow]
         self._learnt: dict[bytes, None] = {}
@@ -206,13 +218,15 @@ class Redactor:
         return b"%s:%s]" % (self._placeholders[order][:-1], digits.encode())
 
     def _find(self, data: bytes) -> list[_Span]:
-        lowered = data.lower()
-        found: list[_Span] = []
-        for gate in self._gates:
-            _collect(gate, data, lowered, found)
-        possible = candidates(lowered)
-        if possible:
-            self._weigh(data, possible, found)
+        lines = self._screened(data)
+        if lines is None:
+            found = self._scan(data)
+        else:
+            found = [
+                (start + first, end + first, order)
+                for first, last in lines
+                for start, end, order in self._scan(data[first:last])
+            ]
         for scan, back in self._needles:
             for hit in scan.finditer(data):
                 start = hit.start() - back[hit.lastindex or 1]
@@ -221,6 +235,29 @@ class Redactor:
         if self._allow:
             found = [span for span in found if not self._allowed(data[span[0] : span[1]])]
         return _merge(found)
+
+    def _screened(self, data: bytes) -> list[tuple[int, int]] | None:
+        """Return the lines that may hold a secret; None: look at all."""
+        if self._engine == "re" or len(data) < _SCREENED:
+            return None
+        if self._screen is None:
+            self._unscreened -= len(data)
+            if self._unscreened > 0:
+                return None
+            from watchkeeper.redaction.screens import screen_for
+
+            self._screen = screen_for(self._engine, self._rules)
+        return None if self._screen is None else self._screen(data)
+
+    def _scan(self, data: bytes) -> list[_Span]:
+        lowered = data.lower()
+        found: list[_Span] = []
+        for gate in self._gates:
+            _collect(gate, data, lowered, found)
+        possible = candidates(lowered)
+        if possible:
+            self._weigh(data, possible, found)
+        return found
 
     def _allowed(self, value: bytes) -> bool:
         return any(pattern.search(value) for pattern in self._allow)
@@ -265,6 +302,11 @@ class Redactor:
             if shape.fullmatch(value):
                 return order
         return self._order.get(form)
+
+
+@cache
+def _chosen() -> str:
+    return next(name for name in ("hyperscan", "re2", "re") if name == "re" or find_spec(name) is not None)
 
 
 def _collect(gate: Gate, data: bytes, lowered: bytes, found: list[_Span]) -> None:
