@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from watchkeeper.archive.compaction import begin_dropping, begin_rewrite, recover, rewrite_pack
+from watchkeeper.archive.compaction import begin_dropping, begin_rewrite, rewrite_pack
 from watchkeeper.archive.departures import FILE, GoneError
 from watchkeeper.archive.packs import ArchiveError
 from watchkeeper.archive.store import Address, ArchiveReader, ArchiveWriter
@@ -183,10 +183,13 @@ def test_a_full_disk_leaves_the_old_pack_and_no_litter(
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
-def test_a_plan_that_cannot_be_read_is_named_and_both_packs_stay(tmp_path: Path) -> None:
+def test_a_plan_that_cannot_be_read_is_set_aside_and_stops_nothing(tmp_path: Path) -> None:
     addresses = filled(tmp_path)
     plan = tmp_path / f"{addresses[0].pack}.rewrite"
     plan.write_text('{"old": 1')
-    with pytest.raises(FormatError, match=plan.name):
-        recover(tmp_path)
-    assert (tmp_path / f"{addresses[0].pack}.wka").exists()
+    with ArchiveWriter(tmp_path) as writer:
+        writer.put(b"new")
+    assert not plan.exists()
+    assert plan.with_name(plan.name + ".damaged").exists()
+    reader = ArchiveReader(tmp_path)
+    assert [reader.get(item.pack, item.offset) for item in addresses] == CONTENTS

@@ -15,6 +15,7 @@ Only the holder of the writer lock rewrites, and a pack that a writer has open i
 from __future__ import annotations
 
 import json
+import logging
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -42,6 +43,8 @@ from watchkeeper.archive.packs import (
     write_whole,
 )
 from watchkeeper.errors import FormatError, NotFoundError
+
+log = logging.getLogger("watchkeeper.recorder")
 
 PLAN = ".rewrite"
 
@@ -176,12 +179,20 @@ def begin_dropping(directory: Path, pack: str, keep: Callable[[Address], bool], 
 def recover(directory: Path) -> None:
     """After a crash, carry out the rewrites that were committed and remove the rest of those that were not.
 
+    A plan that somebody has damaged is set aside and the old pack kept: it must not stop the recording of new things.
+
     Raises:
         ArchiveError: The disk refuses.
     """
     try:
         for path in sorted(directory.glob("*" + PLAN)):
-            _carry_out(directory, _Plan.decode(path))
+            try:
+                plan = _Plan.decode(path)
+            except FormatError as error:
+                log.warning("set aside: %s", error)
+                path.rename(path.with_name(path.name + ".damaged"))
+                continue
+            _carry_out(directory, plan)
         for path in directory.glob("*" + TEMPORARY):
             path.unlink(missing_ok=True)
     except OSError as error:
@@ -207,7 +218,6 @@ class _Plan:
             raise FormatError(
                 "the plan of an archive rewrite cannot be read",
                 why=str(error),
-                hint="Move the file away; both packs are then kept.",
                 place=str(path),
             ) from error
 
