@@ -293,6 +293,8 @@ def _retirement(purge: Purge, source: str, payload: bytes, read_archived: ReadAr
     data = read_archived(place.pack, place.position, place.digest) or b""
     redacted = purge.snapshot(data)
     sessions = [session for session in head.sessions if not purge.drops_file(f"{session}.jsonl")]
+    if head.sessions and not sessions:
+        return Outcome()
     head = msgspec.structs.replace(head, sessions=sessions)
     if redacted.data == data:
         after = msgspec.json.encode(head)
