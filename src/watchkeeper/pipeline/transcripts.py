@@ -111,6 +111,7 @@ class TranscriptIntake:
         self._ahead: deque[_Ahead] = deque()
         self._open: tuple[TranscriptFile, Cursor] | None = None
         self._processes: PreparingProcesses | None = None
+        self._alone = False
         self._learn_positions()
 
     def reload(self) -> None:
@@ -211,7 +212,7 @@ class TranscriptIntake:
     def _look_ahead(self) -> None:
         """Read slices until as many are being prepared as can be, at least one where there is any."""
         waiting = self.progress.bytes_total - self.progress.bytes_done
-        if self._processes is None and worth_processes(waiting):
+        if self._processes is None and not self._alone and worth_processes(waiting):
             self._processes = PreparingProcesses(self.recording.settings, idle=self._idle)
         depth = 1 if self._processes is None else self._processes.depth
         while len(self._ahead) < depth and (self._open or self._queue):
@@ -235,19 +236,32 @@ class TranscriptIntake:
         if not found.final:
             self._open = (file, found.cursor)
         at, data = self.recording.slice_of(found)
-        if self._processes is None:
-            return _Ahead(file, found, partial(self.recording.preparer.prepare, at, data), final=found.final)
-        learnt = self.recording.redactor.learnt()
-        future = self._processes.submit(at, data, learnt)
-        return _Ahead(file, found, partial(self._result, future, at, data), final=found.final, future=future)
+        here = partial(self.recording.preparer.prepare, at, data)
+        future = self._submit(at, data)
+        result = here if future is None else partial(self._result, future, here)
+        return _Ahead(file, found, result, final=found.final, future=future)
 
-    def _result(self, future: Future[Prepared], at: LinesPlace, data: bytes) -> Prepared:
+    def _submit(self, at: LinesPlace, data: bytes) -> Future[Prepared] | None:
+        """Let another process prepare a slice; ``None`` where there is none."""
+        if self._processes is None:
+            return None
+        try:
+            return self._processes.submit(at, data, self.recording.redactor.learnt())
+        except BrokenExecutor:
+            self._do_without_processes()
+            return None
+
+    def _result(self, future: Future[Prepared], here: Callable[[], Prepared]) -> Prepared:
         try:
             return future.result()
         except (BrokenExecutor, CancelledError):
-            # Somebody killed the process beside us: what it had is done here, and so is the rest.
-            self.close()
-            return self.recording.preparer.prepare(at, data)
+            self._do_without_processes()
+            return here()
+
+    def _do_without_processes(self) -> None:
+        """Somebody killed a process beside us: what it had is done here, and so is the rest."""
+        self.close()
+        self._alone = True
 
     def _start_over(self) -> None:
         """Put what is under way back into the queue, to be read from where the record then says."""
