@@ -230,6 +230,31 @@ def test_the_shape_of_requests_tells_idle_tools_servers_and_skills(settings: Set
     assert sum(Decimal(item["cost_usd"]) for item in found["items"]) == Decimal(found["input_cost_usd"])
 
 
+def test_servers_and_skills_that_no_session_used_are_named(settings: Settings, agent: Path) -> None:
+    for number, name in enumerate(("s1", "s2")):
+        session = WrittenSession(agent, name)
+        names = ("Bash", "mcp__tracker__get", "mcp__idle__get", "mcp__idle__put")
+        tools = [{"name": tool, "description": "d" * 2570, "input_schema": {}} for tool in names]
+        session.line({"type": "api-request-shape", "shape": {"system": [], "tools": tools}})
+        listing = {"type": "skill_listing", "content": "- deploy: " + "a" * 300 + "\n- draw: " + "b" * 900}
+        session.line({"type": "attachment", "attachment": {**listing, "names": ["deploy", "draw"]}})
+        session.answer()
+        if number:
+            session.call("mcp__tracker__get", {"id": "1"})
+            session.call("Skill", {"skill": "deploy"})
+    found = signals(settings)
+    rows = found["idle_definitions"]
+    assert [(row["kind"], row["name"], row["sessions"], row["tools"]) for row in rows] == [
+        ("mcp_server", "idle", 2, 2),
+        ("skill", "draw", 2, 1),
+    ]
+    assert found["sessions_with_definitions"] == 2
+    assert rows[0]["change"] == "settings"
+    # Four requests of the main agents in all read it from the cache at $0.30 a million.
+    cost = float(rows[0]["tokens"] * 4) * 0.30e-6
+    assert float(rows[0]["cost_usd"]) == pytest.approx(cost, abs=2e-6)
+
+
 def test_what_is_listed_again_after_a_compaction_is_offered_once(settings: Settings, agent: Path) -> None:
     session = WrittenSession(agent, "s1")
     listing = {"type": "skill_listing", "content": "- deploy: " + "a" * 900, "names": ["deploy"]}

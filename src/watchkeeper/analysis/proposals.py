@@ -1,8 +1,8 @@
 """For each quality signal the part of the configuration to change, in words made from its evidence.
 
-A proposal names one of four places: ``CLAUDE.md`` (what every session should know), ``skill`` (how one kind of work is
+A proposal names one of five places: ``CLAUDE.md`` (what every session should know), ``skill`` (how one kind of work is
 done, loaded when it is), ``permission rule`` (what is allowed without asking, or never), ``hook`` (what a program can
-see to by itself).
+see to by itself), ``settings`` (what is switched on at all).
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ def with_proposals(report: dict[str, Any]) -> dict[str, Any]:
         "failing_commands": _for_command,
         "most_edited": _for_edits,
         "loops": _for_loop,
+        "idle_definitions": _for_idle,
     }
     changed = {
         name: [{**row, **_named(make(row))} for row in report[name]]
@@ -141,6 +142,17 @@ def _for_loop(row: Row) -> tuple[str, str]:
             f" {row['failures']} of these failed."
         )
     return "hook", f"Let a PreToolUse hook refuse the third like call in a row: one agent called {what}."
+
+
+def _for_idle(row: Row) -> tuple[str, str]:
+    never = f"was not used once in {_sessions(row['sessions'])}"
+    carried = f"takes about {row['tokens']:,} tokens of every request and {never}"
+    if row["kind"] == "mcp_server":
+        return "settings", (
+            f"Turn MCP server {row['name']} off where it is not needed (disabledMcpjsonServers, or remove it from the"
+            f" scope it is in): it {carried}."
+        )
+    return "skill", f"Shorten the description of skill {row['name']}, or remove it: it {carried}."
 
 
 def _sessions(count: int) -> str:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 MOST = 5
 """Entries of each list."""
 
-_SIGNALS = ("repeated_reads", "failing_commands", "loops", "most_edited")
+_SIGNALS = ("repeated_reads", "failing_commands", "idle_definitions", "loops", "most_edited")
 
 
 def review(

@@ -123,6 +123,11 @@ def _loop_cells(row: dict[str, Any]) -> list[str]:
     return [row["session_id"][:8], row["tool"] or "—", row["subject"] or "—", *figures]
 
 
+def _idle_cells(row: dict[str, Any]) -> list[str]:
+    kind = "MCP server" if row["kind"] == "mcp_server" else row["kind"]
+    return [kind, row["name"], f"{row['sessions']:,}", f"≈{row['tokens']:,}", _cost(row)]
+
+
 def _wait_cells(row: dict[str, Any]) -> list[str]:
     basis = "with waiting" if row["duration_basis"] == "transcript" else row["duration_basis"]
     where = [local_time(row["at"]), row["session_id"][:8], row["tool"] or "—", row["subject"] or "—"]
@@ -175,6 +180,11 @@ _KINDS: dict[str, tuple[str, tuple[Column, ...], Any]] = {
             *_TOKENS,
         ),
         _loop_cells,
+    ),
+    "idle_definitions": (
+        "Offered with every request, never used",
+        (Column("what"), Column("name", least=16), Column("sessions", right=True), *_TOKENS),
+        _idle_cells,
     ),
     "longest_waits": (
         "Longest waits",

@@ -61,6 +61,25 @@ def extras_of(reader: Reader, session_id: str, model: str | None, agent_id: str 
     return found
 
 
+def offered_at_start(reader: Reader, session_id: str, model: str | None) -> list[Item]:
+    """Return the tool definitions and listed skills that the first lines of a session tell; empty where they do not."""
+    used = _used(reader, session_id, None)
+    tools: list[Item] = []
+    skills: list[Item] = []
+    for body in _lines(reader, f"{session_id}.jsonl", _FIRST_RANGES):
+        if body.get("type") == "api-request-shape":
+            tools = tools or _shape_items(body.get("shape"), model, used)
+        elif isinstance(body.get("attachment"), dict) and body["attachment"].get("type") == "skill_listing":
+            skills = skills or _skill_items(body["attachment"], model, used)
+        if tools and skills:
+            break
+    return [item for item in tools if item.kind == "tool definition"] + skills
+
+
+_FIRST_RANGES = 2
+"""The client writes the shape of its requests with the first of them."""
+
+
 def _used(reader: Reader, session_id: str, agent_id: str | None) -> set[str]:
     """Return the tools and, as ``skill:name``, the skills that an agent of the session used."""
     names = set()
@@ -87,14 +106,14 @@ def _used(reader: Reader, session_id: str, agent_id: str | None) -> set[str]:
     return names
 
 
-def _lines(reader: Reader, name: str) -> Iterator[dict[str, Any]]:
-    """Yield the objects that may matter of the transcripts of this file name."""
+def _lines(reader: Reader, name: str, ranges: int = -1) -> Iterator[dict[str, Any]]:
+    """Yield the objects that may matter of the transcripts of this file name, or of their first archived ranges."""
     payloads = Payloads(reader)
     for row in reader.rows(
         "SELECT r.pack, r.position, r.digest, r.first_line FROM files f JOIN ranges r"
         " ON r.file_key = f.file_key AND r.generation = f.generation WHERE f.path LIKE :name ESCAPE '!'"
-        " ORDER BY f.path, r.first_line",
-        {"name": "%/" + name.replace("!", "!!").replace("%", "!%").replace("_", "!_")},
+        " ORDER BY f.path, r.first_line LIMIT :ranges",
+        {"name": "%/" + name.replace("!", "!!").replace("%", "!%").replace("_", "!_"), "ranges": ranges},
     ):
         try:
             data = payloads.range_content(row)

@@ -7,7 +7,8 @@ Definitions:
   it and no compaction in between;
 - *failing command*: a shell command, by its first line, that failed twice or more; ``sessions`` says in how many;
 - *most edited*: files by successful edits and writes;
-- *loop*: the same call with the same input three times or more in a row by one agent.
+- *loop*: the same call with the same input three times or more in a row by one agent;
+- *idle definition*: an MCP server or skill that the newest sessions were offered and none of them used (`idle`).
 
 Tokens are estimated from the size of the results, and their cost from the price of a cache write when they came plus a
 cache read at every later request of that agent up to the next compaction.
@@ -23,6 +24,7 @@ from watchkeeper.pricing.rates import RateCard
 from watchkeeper.queries.commands import alike, command_family, expected_exit, normalise_command
 from watchkeeper.queries.errors import error_kind
 from watchkeeper.queries.forms import dollars, project_name, rfc3339
+from watchkeeper.queries.idle import idle_definitions
 from watchkeeper.queries.stats import COUNTED
 from watchkeeper.queries.stretches import Stretch
 from watchkeeper.queries.token_estimates import estimated_tokens, kind_of_path
@@ -49,17 +51,20 @@ def quality(reader: Reader, stretch: Stretch, card: RateCard, *, limit: int | No
         card: The prices for what is estimated.
         limit: Entries of each kind; all when absent. ``totals`` counts all in any case.
     """
+    idle = idle_definitions(reader, stretch, card)
     found = {
         "repeated_reads": _repeated_reads(reader, stretch, card),
         "failing_commands": _failing_commands(reader, stretch, card),
         "most_edited": _most_edited(reader, stretch, card),
         "loops": _loops(reader, stretch, card),
+        "idle_definitions": idle["idle"],
         "longest_waits": _longest_waits(reader, stretch),
     }
     return {
         "stretch": stretch.to_json(),
         **{name: rows[:limit] for name, rows in found.items()},
         "totals": {name: len(rows) for name, rows in found.items()},
+        "sessions_with_definitions": idle["looked_at"],
         "estimated": "tokens from the size of results, their cost from the prices of those days",
     }
 
