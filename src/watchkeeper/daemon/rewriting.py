@@ -7,15 +7,23 @@ left is found again. What somebody asked for goes first, and hook events are tak
 from __future__ import annotations
 
 import asyncio
+import logging
+import time
 from collections.abc import Callable, Generator
 from typing import Any
 
 import msgspec
 
-from watchkeeper.errors import UsageError
+from watchkeeper.errors import UsageError, WatchkeeperError
 from watchkeeper.pipeline.forgetting import Forgetting, read_job
 from watchkeeper.pipeline.recording import Recording
 from watchkeeper.pipeline.reredaction import Request, begin, due_job, steps_of
+from watchkeeper.store.sqlite.writing import DamagedIndexError
+
+log = logging.getLogger("watchkeeper.recorder")
+
+REST_SECONDS = 600.0
+"""Pause after a failure, before a job that nobody waits for is tried again."""
 
 Step = tuple[str, int, int]
 
@@ -35,22 +43,31 @@ class Rewriting:
         self._job: Forgetting | None = None
         self._asked = asyncio.Lock()
         self._look = True
+        self._rest_until = 0.0
         self._done, self._total = 0, 0
 
     def step(self) -> bool:
         """Do a step of what is due, unless somebody's own job is at work; return whether there was any.
 
+        A job that fails is tried again later: it must not hold up the recording.
+
         Raises:
-            WatchkeeperError: The disk is full or broken; the job is found again.
+            DamagedIndexError: The index cannot be used.
         """
-        if self._asked.locked() or not self._begin_due():
+        if self._asked.locked() or time.monotonic() < self._rest_until:
             return False
         try:
+            if not self._begin_due():
+                return False
             self._advance()
-        except BaseException:
+        except DamagedIndexError:
+            raise
+        except (OSError, WatchkeeperError) as error:
+            log.warning("old data could not be redacted anew or forgotten, to be tried again: %s", error)
             self._drop()
             self._look = True
-            raise
+            self._rest_until = time.monotonic() + REST_SECONDS
+            return False
         return True
 
     async def forget(self, request: dict[str, Any]) -> dict[str, Any]:

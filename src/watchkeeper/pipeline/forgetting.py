@@ -247,28 +247,38 @@ class Forgetting:
         yield len(left), len(left)
 
     def _rewrite_packs(self) -> Iterator[tuple[int, int]]:
-        directory = self._places.archive
         live = self._live_digests()
         gone = set(self.job.digests) - live
-        self.recording.archive.release()
-        packs = self._archive.packs()
-        for number, pack in enumerate(packs):
-            dropped = {
-                address.digest
-                for address in self._archive.frames(pack)
-                if address.digest in gone or (address.digest not in live and self._holds_some(address))
-            }
-            if dropped:
-                rewrite = begin_rewrite(
-                    directory, pack, partial(_kept, dropped), reason="forgotten", drop_damaged=True
-                )
-                # A digest of what went would let somebody try out what it was.
-                rewrite.departures.clear()
-                rewrite.commit()
-                self._count("frames", len(dropped))
-            yield number + 1, len(packs)
+        seen: set[str] = set()
+        # Between two steps housekeeping may write a pack anew, under another name.
+        while unseen := [pack for pack in self._archive.packs() if pack not in seen]:
+            seen.add(unseen[0])
+            self._rewrite_pack(unseen[0], gone, live)
+            yield len(seen), len(seen) + len(unseen) - 1
         if self.job.what != "rules":
             self._clear_sealed()
+
+    def _rewrite_pack(self, pack: str, gone: set[str], live: set[str]) -> None:
+        dropped: set[str] = set()
+        damaged = False
+        try:
+            for address in self._archive.frames(pack):
+                orphan = address.digest not in live
+                if address.digest in gone or (orphan and self._holds_some(address)):
+                    dropped.add(address.digest)
+        except FormatError:
+            damaged = bool(gone)
+        if not dropped and not damaged:
+            return
+        # The writer must not have it open, nor remember where in it anything is.
+        self.recording.archive.release()
+        rewrite = begin_rewrite(
+            self._places.archive, pack, partial(_kept, dropped | gone), reason="forgotten", drop_damaged=True
+        )
+        # A digest of what went would let somebody try out what it was.
+        rewrite.departures.clear()
+        rewrite.commit()
+        self._count("frames", len(dropped))
 
     def _clear_sealed(self) -> None:
         """Clear the bytes as they came, too; without their key whole pieces go.

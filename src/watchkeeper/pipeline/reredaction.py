@@ -5,6 +5,7 @@ The recorder does them when nothing else is to do, a small step at a time; comma
 
 from __future__ import annotations
 
+import logging
 import secrets
 from collections.abc import Callable, Generator
 from typing import Any, Literal
@@ -12,17 +13,19 @@ from typing import Any, Literal
 import msgspec
 
 from watchkeeper.archive.holds import Holds
-from watchkeeper.errors import UsageError
-from watchkeeper.archive.holds import Holds
-from watchkeeper.errors import UsageError
+from watchkeeper.errors import UsageError, WatchkeeperError
 from watchkeeper.pipeline.applied_rules import applied_rules, note_rules
 from watchkeeper.pipeline.catch_up import empty_spool
 from watchkeeper.pipeline.forgetting import Forgetting, Job, read_job, survey
 from watchkeeper.pipeline.learning import SHORTEST
 from watchkeeper.pipeline.purging import Purge, RulesPurge, SessionsPurge, ValuesPurge
 from watchkeeper.pipeline.recording import Recording
+from watchkeeper.pipeline.tombstones import JOURNAL
 from watchkeeper.redaction.engine import Redactor
 from watchkeeper.settings import Settings
+from watchkeeper.store.sqlite.writing import DamagedIndexError
+
+log = logging.getLogger("watchkeeper.recorder")
 
 Progress = Callable[[str, int, int], None]
 
@@ -92,7 +95,8 @@ def forget(settings: Settings, request: Request, progress: Progress | None = Non
         WatchkeeperError: The disk is full or broken. The next one that records goes on with it.
     """
     with Recording(settings) as recording:
-        finish_interrupted(recording, progress)
+        if read_job(settings.places) is not None and (job := due_job(recording)) is not None:
+            finish(job, progress)
         return finish(begin(recording, request), progress)
 
 
@@ -109,11 +113,21 @@ def survey_request(settings: Settings, request: Request) -> dict[str, Any]:
 
 
 def finish_interrupted(recording: Recording, progress: Progress | None = None) -> None:
-    """Finish the job that a crash interrupted, if there is one."""
-    if read_job(recording.settings.places) is not None:
+    """Finish the job that a crash interrupted, if there is one; where that fails, say so and go on.
+
+    Raises:
+        DamagedIndexError: The index cannot be used.
+    """
+    if not (recording.settings.places.keys / JOURNAL).exists():
+        return
+    try:
         job = due_job(recording)
-        assert job is not None
-        finish(job, progress)
+        if job is not None:
+            finish(job, progress)
+    except DamagedIndexError:
+        raise
+    except WatchkeeperError as error:
+        log.warning("what was to be forgotten is not gone yet: %s", error)
 
 
 def steps_of(forgetting: Forgetting) -> Generator[tuple[str, int, int], None, None]:
