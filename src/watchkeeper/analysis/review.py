@@ -61,7 +61,7 @@ def review(
 
 def _changes(signals: dict[str, Any]) -> list[dict[str, Any]]:
     """Return what to change first: of each kind of signal the heaviest, then the rest of them."""
-    found = []
+    found: dict[str, dict[str, Any]] = {}
     for place in range(MOST):
         for name in _SIGNALS:
             rows = signals[name]
@@ -69,13 +69,13 @@ def _changes(signals: dict[str, Any]) -> list[dict[str, Any]]:
                 row = rows[place]
                 cost = {key: row.get(key) for key in ("cost_usd", "cost_basis")}
                 tokens = row.get("again_tokens", row.get("tokens"))
-                found.append(
-                    {
-                        "signal": name,
-                        "change": row["change"],
-                        "proposal": row["proposal"],
-                        "tokens": tokens,
-                        **cost,
-                    }
-                )
-    return found[:MOST]
+                said = {
+                    "signal": name,
+                    "change": row["change"],
+                    "proposal": row["proposal"],
+                    "tokens": tokens,
+                    **cost,
+                }
+                # Several sessions may ask for the same change.
+                found.setdefault(row["proposal"], said)
+    return list(found.values())[:MOST]
