@@ -168,7 +168,7 @@ def weigh(data: bytes, candidate: Candidate) -> Assignment | None:
     name_end = _name_end(data, word)
     name = data[name_start:name_end]
     standing = _standing(name.lower())
-    if standing is None:
+    if standing is None or data[max(0, name_start - 10) : name_start] == b"[REDACTED:":
         return None
     sign = data[name_end:start]
     value = data[start:end]

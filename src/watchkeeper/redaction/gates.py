@@ -16,8 +16,6 @@ from dataclasses import dataclass
 from watchkeeper.redaction.rule import TAIL, Rule
 
 _PUNCTUATION = b"-_."
-_LEAST_BODY = 12
-"""Every prefix that ends in punctuation is followed by this many characters of a token."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +44,7 @@ class _Prefix:
     pivot: int
     body: bytes
     lead: bytes
+    least: int
     target: Target
 
 
@@ -74,7 +73,7 @@ def build_gates(rules: Iterable[Rule]) -> tuple[Gate, ...]:
                 bool(rule.lead[1]),
                 len(anchor) < 4 and anchor != b"sk-",
             )
-            grouped.setdefault(byte, []).append(_Prefix(anchor, last, rule.body, rule.lead[0], target))
+            grouped.setdefault(byte, []).append(_Prefix(anchor, last, rule.body, rule.lead[0], rule.least, target))
     scans = (
         Gate(
             re.compile(re.escape(literal) + _either(rest for rest, _ in parts)),
@@ -105,7 +104,7 @@ def starts_word(data: bytes, start: int, short: bool = False) -> bool:
     before = data[start - 1]
     if before == 0x5C:
         return not cuts_escape(data, start)
-    if short and before in b"-_+/=":
+    if short and before in b"-_+/":
         return False
     return (
         not chr(before).isalnum()
@@ -135,7 +134,7 @@ def _gate(byte: bytes, prefixes: list[_Prefix]) -> Gate:
     if byte in (b"-", b"_", b"."):
         before = [re.escape(bytes(sorted({prefix.anchor[at] for prefix in prefixes}))) for at in (-3, -2)]
         near = b"(?<=[" + before[0] + b"][" + before[1] + b"]" + re.escape(byte) + b")"
-        scan = near + rb"(?=[A-Za-z0-9+/_.%=-]{" + str(_LEAST_BODY).encode() + rb"})"
+        scan = near + rb"(?=[A-Za-z0-9+/_.%=-]{" + str(min(prefix.least for prefix in prefixes)).encode() + rb"})"
         families: dict[bytes, list[_Prefix]] = {}
         for prefix in prefixes:
             families.setdefault(prefix.anchor[-2:], []).append(prefix)

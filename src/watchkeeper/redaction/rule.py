@@ -44,6 +44,7 @@ class Rule:
         negative: JSON text that resembles it and must stay as it is.
         anchors: Prefixes that start a token of this kind.
         body: Regular expression without groups for what follows a prefix.
+        least: Characters of a token that follow a prefix at least.
         lead: Expression of fixed width, and that width, for what stands before a prefix and goes with it.
         scans: Pairs of a literal text and the regular expression that follows it; its only group is what goes.
             It must need only bounded time to fail.
@@ -59,6 +60,7 @@ class Rule:
     negative: bytes
     anchors: tuple[bytes, ...] = ()
     body: bytes = b""
+    least: int = 12
     lead: tuple[bytes, int] = (b"", 0)
     scans: tuple[tuple[bytes, bytes], ...] = ()
     lowered: bool = False

@@ -120,7 +120,7 @@ def _rule(table: Any, place: str) -> Rule:
 
 
 def _made(name: str, **fields: Any) -> Rule:
-    return Rule(name=name, positive=b"", secret=b"", negative=b"", weigh=_inside_a_string, **fields)
+    return Rule(name=name, positive=b"", secret=b"", negative=b"", least=0, weigh=_inside_a_string, **fields)
 
 
 def _inside_a_string(value: bytes) -> bool:
