@@ -38,7 +38,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "words",
         nargs="*",
         metavar="WORD",
-        help="search words; after -- everything is one; a quoted phrase is one word",
+        help="all must occur in the session; after -- everything is a word; '\"...\"' is a phrase, to the letter",
     )
     parser.add_argument("-n", "--limit", type=int, default=10, metavar="N", help="how many (default 10)")
     parser.add_argument("-p", "--project", metavar="PROJECT", help="only sessions of this project")
@@ -64,7 +64,7 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
     with fresh_reader(context) as (reader, age):
         answer = list_sessions(
             reader,
-            words=tuple(arguments.words),
+            words=_words(arguments),
             project=arguments.project,
             since_ms=since,
             until_ms=until,
@@ -121,6 +121,15 @@ def _print(answer: dict[str, Any], arguments: argparse.Namespace, context: Conte
     context.next_step(f"{more}wk show {first}")
 
 
+def _words(arguments: argparse.Namespace) -> tuple[str, ...]:
+    """Return the search words: an argument with blanks is several, but for what stands in double quotes inside."""
+    if not arguments.words:
+        return ()
+    from watchkeeper.queries.search_words import split_query
+
+    return tuple(word for given in arguments.words for word in split_query(given))
+
+
 def _again(answer: dict[str, Any], arguments: argparse.Namespace) -> str:
     """Return the command that shows all there are."""
     import shlex
@@ -167,9 +176,9 @@ def _print_none(arguments: argparse.Namespace, context: Context) -> None:
         context.next_step("wk install registers the hooks · wk demo shows packaged sessions")
         return
     context.line("No session matches.")
-    if any(len(word.split()) > 1 for word in arguments.words):
+    if any('"' in word for word in arguments.words):
         context.next_step(
-            "a word with blanks is a phrase: give the words one by one to find them anywhere in a session"
+            "what stands in double quotes is a phrase: without them its words are found anywhere"
         )
     else:
         context.next_step("wk sessions lists them all")

@@ -60,9 +60,11 @@ class SessionRow(msgspec.Struct):
     failures: int
     subagents: int
     cost_usd: str | None
-    """US dollars as a decimal, as far as known."""
+    """US dollars as a decimal: what the session's requests add up to, as far as they have a price."""
     cost_basis: str | None
-    """``reported`` when the client logged the figure itself; ``None`` when unknown."""
+    """``reported`` when the client logged it, ``computed`` from usage and a dated price; ``None`` when unknown."""
+    client_cost_usd: str | None
+    """The client's own total, which counts what transcripts leave out; ``None`` where it wrote none."""
     models: list[str]
     git_branch: str | None
     user: str | None

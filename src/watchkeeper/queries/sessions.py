@@ -34,7 +34,9 @@ _COUNTS = f"""
   (SELECT count(*) FROM prompts p WHERE p.session_id = s.session_id
      AND coalesce(p.text, '') NOT LIKE '<task-notification>%') AS prompts,
   (SELECT count(*) FROM subagents a WHERE a.session_id = s.session_id) AS subagents,
-  c.tool_calls, c.failures, c.by_hook, c.by_transcript, c.by_all
+  c.tool_calls, c.failures, c.by_hook, c.by_transcript, c.by_all,
+  (SELECT sum(r.cost_micros) FROM requests r WHERE r.session_id = s.session_id AND r.counted = 1) AS priced_micros,
+  (SELECT min(r.cost_basis) FROM requests r WHERE r.session_id = s.session_id AND r.counted = 1) AS priced_basis
 FROM sessions s LEFT JOIN (
   SELECT session_id, count(*) AS tool_calls, sum(failed) AS failures,
          sum((seen & {SEEN_HOOK}) != 0) AS by_hook,
@@ -212,8 +214,7 @@ def session_view(reader: Reader, row: dict[str, Any], now: int) -> dict[str, Any
         "tool_calls": row["tool_calls"] or 0,
         "failures": row["failures"] or 0,
         "subagents": row["subagents"],
-        "cost_usd": dollars(row["cost_micros"]),
-        "cost_basis": None if row["cost_micros"] is None else "reported",
+        **_cost(row),
         "models": words(row["models"]),
         "git_branch": row["git_branch"],
         "user": row["user_name"],
@@ -225,6 +226,25 @@ def session_view(reader: Reader, row: dict[str, Any], now: int) -> dict[str, Any
         "coverage": _coverage(reader, row, now),
         "resume": resume_here(row["session_id"]),
         "resume_anywhere": resume_anywhere(row["session_id"], path),
+    }
+
+
+def _cost(row: dict[str, Any]) -> dict[str, Any]:
+    """Return what the session's requests add up to, as `queries.usage` does, and the client's own total beside it.
+
+    ``computed`` is the basis as soon as one request's cost is. Where no request has a price, the client's total stands.
+    """
+    client, priced = row["cost_micros"], row["priced_micros"]
+    if priced is None:
+        return {
+            "cost_usd": dollars(client),
+            "cost_basis": None if client is None else "reported",
+            "client_cost_usd": dollars(client),
+        }
+    return {
+        "cost_usd": dollars(priced),
+        "cost_basis": row["priced_basis"],
+        "client_cost_usd": dollars(client),
     }
 
 

@@ -499,6 +499,7 @@ export interface components {
         };
         /** SessionRow */
         SessionRow: {
+            client_cost_usd: string | null;
             cost_basis: string | null;
             cost_usd: string | null;
             coverage: components["schemas"]["Coverage"];
