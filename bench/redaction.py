@@ -18,7 +18,7 @@ import sysconfig
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Iterable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -26,9 +26,9 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "tests" / "support"), str(Path(__file__).resolve().parent)]
 
-from planted_secrets import as_lines, planted  # noqa: E402
-from transcripts import make_up, read_all  # noqa: E402
+from planted_secrets import as_lines, planted  # type: ignore[import-not-found]  # noqa: E402
 
+from transcripts import make_up, read_all  # noqa: E402
 from watchkeeper.redaction.engine import Redactor  # noqa: E402
 from watchkeeper.sources.claude_code.discovery import find_transcripts  # noqa: E402
 
@@ -36,9 +36,28 @@ LEAST_SPEED = 20.0
 LEAST_HOSTILE = 4.0
 LEAST_RECALL = 90.0
 HOSTILE = (
-    "key= api_key= API_KEY=x  pass=abcd  PASSWORD=hunter2!  sk- ghp_ glpat- eyJ eyJabcdefghijk. ://a: = token: "
-    "-----BEGIN Cookie:a=b; login --password  _ AKIA"
-).split(" ")
+    "key=",
+    "api_key=",
+    "API_KEY=x",
+    "pass=abcd",
+    "PASSWORD=hunter2!",
+    "sk-",
+    "ghp_",
+    "glpat-",
+    "eyJ",
+    "eyJabcdefghijk.",
+    "://a:",
+    "=",
+    "token:",
+    "-----BEGIN",
+    "Cookie:a=b;",
+    "login",
+    "--password",
+    " -pabc",
+    '"pass":"abcd",',
+    "_",
+    "AKIA",
+)
 
 
 def clean_texts(limit: int) -> list[str]:
@@ -54,12 +73,13 @@ def clean_texts(limit: int) -> list[str]:
     return texts
 
 
-def seconds_of(action: Callable[[], Any], rounds: int) -> list[float]:
+def seconds_of(redactor: Redactor, data: Iterable[bytes], rounds: int) -> list[float]:
     """Return the processor time of each round."""
     times = []
     for _ in range(rounds):
         start = time.process_time()
-        action()
+        for item in data:
+            redactor.redact(item)
         times.append(time.process_time() - start)
     return times
 
@@ -76,7 +96,7 @@ def speed_rows(data: list[bytes], rounds: int) -> list[dict[str, Any]]:
         redactor.redact(b"x" * 1000)
         ready = time.process_time() - start
         redactor.redact(data[0])
-        speeds = [size / value / 1e6 for value in seconds_of(lambda r=redactor: [r.redact(item) for item in data], rounds)]
+        speeds = [size / value / 1e6 for value in seconds_of(redactor, data, rounds)]
         rows.append(
             {
                 "name": f"redact with {engine}",
@@ -103,7 +123,9 @@ def spread(values: list[float]) -> dict[str, float]:
 def recall_rows(seed: int) -> list[dict[str, Any]]:
     """Return the share of planted secrets that are gone, and what was missed by kind."""
     items = planted(seed)
-    clean = [text[at : at + 600] for text in clean_texts(400_000) for at in range(0, min(len(text), 6000), 600)]
+    clean = [
+        text[at : at + 600] for text in clean_texts(400_000) for at in range(0, min(len(text), 6000), 600)
+    ]
     redactor = Redactor()
     missed: Counter[str] = Counter()
     for item, line in zip(items, as_lines(items, clean, seed), strict=True):
@@ -147,12 +169,10 @@ def hostile_row() -> dict[str, Any]:
     """Return the speed on the worst of the hostile texts."""
     redactor = Redactor()
     speeds = {}
-    for piece in filter(None, HOSTILE):
-        line = json.dumps({"a": (piece + " ") * (1_000_000 // (len(piece) + 1))}).encode()
-        speeds[piece] = len(line) / min(seconds_of(lambda text=line: redactor.redact(text), 2)) / 1e6
-        line = json.dumps({"a": piece * (1_000_000 // len(piece))}).encode()
-        joined = len(line) / min(seconds_of(lambda text=line: redactor.redact(text), 2)) / 1e6
-        speeds[piece] = min(speeds[piece], joined)
+    for piece in HOSTILE:
+        texts = ((piece + " ") * (1_000_000 // (len(piece) + 1)), piece * (1_000_000 // len(piece)))
+        lines = [json.dumps({"a": text}).encode() for text in texts]
+        speeds[piece] = min(len(line) / min(seconds_of(redactor, [line], 2)) / 1e6 for line in lines)
     worst = min(speeds, key=lambda piece: speeds[piece])
     return {
         "name": f"hostile text, worst of {len(speeds)}: {worst}",
@@ -167,7 +187,9 @@ def hostile_row() -> dict[str, Any]:
 
 def main() -> int:
     """Measure and report."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("config_dir", nargs="?", type=Path)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seed", type=int, default=7)

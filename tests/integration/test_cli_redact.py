@@ -15,7 +15,7 @@ from watchkeeper.cli.entry import run
 TEXT = "A=1\nDB_PASSWORD=hunter2!x and https://me:Sommer31@db/x\n"
 
 
-@pytest.fixture()
+@pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A home of its own, and an agent's folder with one session."""
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -54,7 +54,10 @@ def test_places_rules_and_masked_excerpts_of_a_file(home: Path, capsys: pytest.C
 
 def test_a_session_is_found_by_the_start_of_its_name(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Its own files are looked at, not what is stored."""
-    assert [found["rule"] for found in ask(capsys, "--session", "0f0e")["found"]] == ["environment-secret", "url-password"]
+    assert [found["rule"] for found in ask(capsys, "--session", "0f0e")["found"]] == [
+        "environment-secret",
+        "url-password",
+    ]
     assert run(["redact", "--session", "ffff"]) == 1
 
 
@@ -62,7 +65,10 @@ def test_standard_input_in_each_mode_as_it_would_be_stored(
     home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """``--text`` prints the outcome."""
-    for mode, expected in (("redact", "DB_PASSWORD=[REDACTED:environment-secret]"), ("metadata", "[REDACTED:text:")):
+    for mode, expected in (
+        ("redact", "DB_PASSWORD=[REDACTED:environment-secret]"),
+        ("metadata", "[REDACTED:text:"),
+    ):
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(TEXT.encode())))
         assert run(["redact", "-", "--mode", mode, "--text"]) == 0
         assert expected in capsys.readouterr().out

@@ -34,7 +34,9 @@ def _hex(chance: random.Random, size: int) -> str:
 def _password(chance: random.Random) -> str:
     """Return a password as people make them: a word with digits and marks, or some mixed characters."""
     if chance.random() < 0.5:
-        return chance.choice(_WORDS) + str(chance.randint(10, 9999)) + chance.choice(["!", "#", "", "x", "_K"])
+        return (
+            chance.choice(_WORDS) + str(chance.randint(10, 9999)) + chance.choice(["!", "#", "", "x", "_K"])
+        )
     return chance.choice(_LETTERS) + _of(chance, _PLAIN, chance.randint(6, 14)) + chance.choice("0123456789")
 
 
@@ -43,7 +45,9 @@ _TOKENS: dict[str, Callable[[random.Random], str]] = {
     "github": lambda c: c.choice(["ghp_", "gho_", "ghs_"]) + _of(c, _LETTERS, 36),
     "github fine-grained": lambda c: "github_pat_" + _of(c, _LETTERS, 22) + "_" + _of(c, _LETTERS, 59),
     "gitlab": lambda c: "glpat-" + _of(c, _LETTERS + "_-", 20),
-    "slack": lambda c: f"xoxb-{c.randrange(10**11, 10**12)}-{c.randrange(10**11, 10**12)}-{_of(c, _LETTERS, 24)}",
+    "slack": lambda c: (
+        f"xoxb-{c.randrange(10**11, 10**12)}-{c.randrange(10**11, 10**12)}-{_of(c, _LETTERS, 24)}"
+    ),
     "stripe": lambda c: "sk_live_" + _of(c, _LETTERS, 24),
     "anthropic": lambda c: "sk-ant-api03-" + _of(c, _LETTERS + "_-", 93) + "AA",
     "openai": lambda c: "sk-proj-" + _of(c, _LETTERS, 74),
@@ -61,12 +65,17 @@ _TOKENS: dict[str, Callable[[random.Random], str]] = {
     "new relic": lambda c: "NRAK-" + _of(c, string.ascii_uppercase + string.digits, 27),
     "telegram": lambda c: f"{c.randrange(10**8, 10**10)}:AA{_of(c, _LETTERS + '_-', 33)}",
     "azure client": lambda c: f"{_of(c, _LETTERS, 3)}8Q~{_of(c, _LETTERS, 34)}",
-    "jwt": lambda c: ".".join(
-        base64.urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=")
-        for part in ({"alg": "HS256", "typ": "JWT"}, {"sub": str(c.randrange(10**9)), "iat": c.randrange(10**9)})
-    )
-    + "."
-    + _of(c, _LETTERS + "_-", 43),
+    "jwt": lambda c: (
+        ".".join(
+            base64.urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=")
+            for part in (
+                {"alg": "HS256", "typ": "JWT"},
+                {"sub": str(c.randrange(10**9)), "iat": c.randrange(10**9)},
+            )
+        )
+        + "."
+        + _of(c, _LETTERS + "_-", 43)
+    ),
 }
 
 _AROUND_TOKENS = (
@@ -80,9 +89,17 @@ _AROUND_TOKENS = (
 )
 
 _NAMED: dict[str, tuple[str, ...]] = {
-    "env password": ("DB_PASSWORD=%s\nPORT=80", "export POSTGRES_PASSWORD='%s'", "MYSQL_PWD=%s mysql -u root"),
+    "env password": (
+        "DB_PASSWORD=%s\nPORT=80",
+        "export POSTGRES_PASSWORD='%s'",
+        "MYSQL_PWD=%s mysql -u root",
+    ),
     "yaml password": ("database:\n  user: app\n  password: %s\n  port: 5432", "  db_password: %s\n"),
-    "code password": ('password = "%s"', "conn = connect(user='app', password='%s')", 'const dbPassword = "%s";'),
+    "code password": (
+        'password = "%s"',
+        "conn = connect(user='app', password='%s')",
+        'const dbPassword = "%s";',
+    ),
     "json password": ('{"user": "app", "password": "%s"}', '{"smtp": {"pass": "%s", "port": 25}}'),
     "connection string": ("Server=db;Database=x;User Id=sa;Password=%s;Encrypt=true",),
     "xml password": ("<user>ci</user>\n<password>%s</password>",),
@@ -90,7 +107,11 @@ _NAMED: dict[str, tuple[str, ...]] = {
     "flag password": ("tool login --username ci --password %s --quiet", "tool --db-password=%s run"),
 }
 _COMMANDS: dict[str, tuple[str, ...]] = {
-    "url password": ("postgres://app:%s@db:5432/x", "git clone https://ci:%s@git.example.org/a.git", "redis://:%s@cache:6379/0"),
+    "url password": (
+        "postgres://app:%s@db:5432/x",
+        "git clone https://ci:%s@git.example.org/a.git",
+        "redis://:%s@cache:6379/0",
+    ),
     "mysql -p": ("mysql -h db -u root -p%s shop < dump.sql", "mysqldump -uroot -p'%s' shop"),
     "curl -u": ("curl -s -u admin:%s https://example.org", "curl --user ci:%s -O https://example.org/a"),
     "sshpass -p": ("sshpass -p %s ssh root@10.0.0.1", "sshpass -p '%s' scp a b:"),
@@ -101,25 +122,55 @@ _COMMANDS: dict[str, tuple[str, ...]] = {
 def _loose(chance: random.Random) -> Iterator[Planted]:
     key = _of(chance, _LETTERS, 40)
     for kind, secret, form in (
-        ("env key", key, chance.choice(["API_KEY=%s", "export SERVICE_TOKEN=%s", 'CLIENT_SECRET="%s"', "SECRET_KEY = %s"])),
-        ("aws secret", _of(chance, _LETTERS + "+/", 40), "aws_access_key_id = x\naws_secret_access_key = %s\n"),
+        (
+            "env key",
+            key,
+            chance.choice(["API_KEY=%s", "export SERVICE_TOKEN=%s", 'CLIENT_SECRET="%s"', "SECRET_KEY = %s"]),
+        ),
+        (
+            "aws secret",
+            _of(chance, _LETTERS + "+/", 40),
+            "aws_access_key_id = x\naws_secret_access_key = %s\n",
+        ),
         ("json secret", _hex(chance, 32), '{"clientSecret": "%s", "port": 8080}'),
         ("code key", _of(chance, _LETTERS, 24), "const apiKey = '%s';"),
         ("npmrc", str(uuid.UUID(int=chance.getrandbits(128))), "//registry.example.org/:_authToken=%s"),
         ("datadog", _hex(chance, 32), "DD_API_KEY=%s"),
-        ("azure storage", base64.b64encode(chance.randbytes(64)).decode(), "AccountName=a;AccountKey=%s;EndpointSuffix=x"),
-        ("sas", base64.b64encode(chance.randbytes(33)).decode().replace("+", "%2B"), "https://a.blob.core.windows.net/b?sv=1&sig=%s"),
-        ("docker auth", base64.b64encode(f"ci:{_password(chance)}".encode()).decode(), '{"auths": {"ghcr.io": {"auth": "%s"}}}'),
-        ("kube key", base64.b64encode(chance.randbytes(120)).decode(), "users:\n- user:\n    client-key-data: %s\n"),
+        (
+            "azure storage",
+            base64.b64encode(chance.randbytes(64)).decode(),
+            "AccountName=a;AccountKey=%s;EndpointSuffix=x",
+        ),
+        (
+            "sas",
+            base64.b64encode(chance.randbytes(33)).decode().replace("+", "%2B"),
+            "https://a.blob.core.windows.net/b?sv=1&sig=%s",
+        ),
+        (
+            "docker auth",
+            base64.b64encode(f"ci:{_password(chance)}".encode()).decode(),
+            '{"auths": {"ghcr.io": {"auth": "%s"}}}',
+        ),
+        (
+            "kube key",
+            base64.b64encode(chance.randbytes(120)).decode(),
+            "users:\n- user:\n    client-key-data: %s\n",
+        ),
         ("bearer", _of(chance, _LETTERS, 40), "curl -H 'Authorization: Bearer %s' https://example.org"),
         ("basic", base64.b64encode(f"ci:{_password(chance)}".encode()).decode(), "Authorization: Basic %s"),
         ("header key", _of(chance, _LETTERS, 32), "curl -H 'X-Api-Key: %s' https://example.org"),
-        ("cookie", _of(chance, _LETTERS, 32), "curl -H 'Cookie: theme=dark; sessionid=%s' https://example.org"),
+        (
+            "cookie",
+            _of(chance, _LETTERS, 32),
+            "curl -H 'Cookie: theme=dark; sessionid=%s' https://example.org",
+        ),
         ("query", _of(chance, _LETTERS, 30), "GET /v1/items?page=2&access_token=%s&x=1"),
     ):
         yield Planted(kind, secret, form.replace("%s", secret))
     body = "\n".join(_of(chance, _LETTERS + "+/", 64) for _ in range(6))
-    yield Planted("private key", body[:64], f"-----BEGIN RSA PRIVATE KEY-----\n{body}\n-----END RSA PRIVATE KEY-----\n")
+    yield Planted(
+        "private key", body[:64], f"-----BEGIN RSA PRIVATE KEY-----\n{body}\n-----END RSA PRIVATE KEY-----\n"
+    )
 
 
 def planted(seed: int, each: int = 8) -> list[Planted]:

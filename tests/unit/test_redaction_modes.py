@@ -48,16 +48,21 @@ def test_metadata_keeps_structure_names_and_numbers_and_no_content(tmp_path: Pat
     assert json.loads(second) == "[REDACTED:text:21]"
     assert rest == [b"", b""]
     assert redactor.redact(done.data).data == done.data
-    assert redactor.redact_text("plain API_TOKEN=abc123def456") == "plain API_TOKEN=[REDACTED:environment-secret]"
+    assert (
+        redactor.redact_text("plain API_TOKEN=abc123def456")
+        == "plain API_TOKEN=[REDACTED:environment-secret]"
+    )
 
 
-@pytest.mark.parametrize("value", ['hunter2!Zx', 'pa"ss\\w0rd!', "s3cret/ümlaut+9", "k9-Xy_77-quux~1"])
+@pytest.mark.parametrize("value", ["hunter2!Zx", 'pa"ss\\w0rd!', "s3cret/ümlaut+9", "k9-Xy_77-quux~1"])
 def test_a_learnt_secret_is_found_in_every_form(value: str) -> None:
     redactor = Redactor()
     assert redactor.learn([value.encode(), value.encode()]) == 1
     assert redactor.learnt() == [value.encode()]
     forms = [value, urllib.parse.quote(value, safe=""), urllib.parse.quote_plus(value)]
-    forms += [base64.b64encode(f"{'u' * n}{value}{'v' * m}".encode()).decode() for n in range(3) for m in range(3)]
+    forms += [
+        base64.b64encode(f"{'u' * n}{value}{'v' * m}".encode()).decode() for n in range(3) for m in range(3)
+    ]
     for form in forms:
         nested: Any = f"it is {form}"
         for depth in range(3):
@@ -78,22 +83,47 @@ def test_many_learnt_secrets_are_found_and_nothing_else() -> None:
 
 
 @pytest.mark.parametrize(
-    "value", [b"short1!", b"password", b"localhost:8080", b"production", b"12345678901", b"aaaaaaaa1", b"${VAR_NAME}",
-              b"db.example.org", b"/usr/local/bin/x1", b"me@example.org", b"true", b"eu-central-1", b"changeme123"]
-)  # fmt: skip
+    "value",
+    [
+        b"short1!",
+        b"password",
+        b"localhost:8080",
+        b"production",
+        b"12345678901",
+        b"aaaaaaaa1",
+        b"${VAR_NAME}",
+        b"db.example.org",
+        b"/usr/local/bin/x1",
+        b"me@example.org",
+        b"true",
+        b"eu-central-1",
+        b"changeme123",
+    ],
+)
 def test_common_words_and_addresses_are_not_learnt(value: bytes) -> None:
     assert not worth_learning(value)
     assert Redactor().learn([value]) == 0
 
 
-ENV = "     1→DB_PASSWORD=Xy12_hello!\n     2→DEBUG=true\n     3→PORT=8080\nexport API_KEY='abcdef123456'\nREGION=eu-west-1\n"
+ENV = (
+    "     1→DB_PASSWORD=Xy12_hello!\n     2→DEBUG=true\n     3→PORT=8080\n"
+    "export API_KEY='abcdef123456'\nREGION=eu-west-1\n"
+)
 
 
 @pytest.mark.parametrize(
     "body",
     [
-        {"tool_name": "Read", "tool_input": {"file_path": "/p/.env"}, "tool_response": {"file": {"content": ENV}}},
-        {"tool_name": "Bash", "tool_input": {"command": "cd p && cat .env.local | head"}, "tool_response": {"stdout": ENV}},
+        {
+            "tool_name": "Read",
+            "tool_input": {"file_path": "/p/.env"},
+            "tool_response": {"file": {"content": ENV}},
+        },
+        {
+            "tool_name": "Bash",
+            "tool_input": {"command": "cd p && cat .env.local | head"},
+            "tool_response": {"stdout": ENV},
+        },
         {"type": "user", "toolUseResult": {"type": "text", "file": {"filePath": "/p/.env", "content": ENV}}},
     ],
 )
@@ -135,7 +165,11 @@ def test_rules_of_the_user_and_exceptions_hold(tmp_path: Path) -> None:
         ('[[rule]]\nname = "a"\nprefix = ["abc"]\nbody = "(?:[a-z]+)+x"\n', "body", 1),
         ('[[rule]]\nname = "a"\nkeyword = "abc"\npattern = "x"\n', "pattern", 1),
         ('[[rule]]\nname = "a"\nwhat = 1\n', "what", 1),
-        ('[[rule]]\nname = "ok-1"\nprefix = ["abc"]\nbody = "y"\n[[rule]]\nname = "ok-1"\nprefix = ["abc"]\nbody = "y"\n', "name", 5),
+        (
+            '[[rule]]\nname = "ok-1"\nprefix = ["abc"]\nbody = "y"\n' * 2,
+            "name",
+            5,
+        ),
         ('[[rule]]\nname = "github-token"\nprefix = ["abc"]\nbody = "y"\n', "name", 1),
         ('\n[allow]\npatterns = "x"\n', "allow.patterns", 2),
     ],
@@ -169,7 +203,9 @@ def test_a_rule_that_is_off_masks_nothing_and_changes_the_version(tmp_path: Path
 
 
 def test_a_user_rule_cannot_break_the_json_it_stands_in(tmp_path: Path) -> None:
-    (tmp_path / "redaction.toml").write_text('[[rule]]\nname = "wild"\nkeyword = "abc"\npattern = "(.{1,40})"\n')
+    (tmp_path / "redaction.toml").write_text(
+        '[[rule]]\nname = "wild"\nkeyword = "abc"\npattern = "(.{1,40})"\n'
+    )
     line = b'{"a":"abcdef","b":"abc\\n1","c":1}'
     result = Redactor.from_settings(settings(tmp_path)).redact(line)
     assert json.loads(result.data)["c"] == 1

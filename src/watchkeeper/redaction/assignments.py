@@ -25,9 +25,15 @@ _reach = str(_REACH).encode()
 _BARE = rb"[^\s\x00-\x20\"'\\`;&|<>]"
 _OPEN = rb"(?!\[redacted:|[<>$ (*=,;):]|!\$|%[({])"
 _PAIR = (
-    rb"(?:" + INNER_QUOTE + rb"[, ]|\"[ ]?,[ ]?(?=\"value\":)|" + BLANK + rb")" + BLANK + rb"{0,16}+(?:\\*\")?value"
+    rb"(?:"
+    + INNER_QUOTE
+    + rb"[, ]|\"[ ]?,[ ]?(?=\"value\":)|"
+    + BLANK
+    + rb")"
+    + BLANK
+    + rb"{0,16}+(?:\\*\")?value"
     rb"(?:(?<=\"value)" + MEMBER + rb"|" + INNER_QUOTE + rb"?[ ]?[:=][ ]?" + INNER_QUOTE + rb"?)"
-)  # fmt: skip
+)
 
 
 def _value(bytes_of_value: bytes, least: int) -> bytes:
@@ -35,20 +41,80 @@ def _value(bytes_of_value: bytes, least: int) -> bytes:
 
 
 _VALUES = (
-    rb"(?:" + MEMBER + _OPEN + _value(rb"[^\"\\\x00-\x1f]", 3)
-    + rb"|" + INNER_QUOTE + rb"?(?:[ ]?:[ ]?[a-z]{1,10}[ ]?=[ ]?|" + SIGN + rb")[bfru]{0,2}" + INNER_QUOTE
-    + _OPEN + _value(rb"[^\"'\\\x00-\x1f]", 3)
-    + rb"|" + SIGN + _OPEN + _value(_BARE, 4)
-    + rb"|>" + _OPEN + rb"(?=([^\s\x00-\x20<>\"'\\]{4," + _reach + rb"})</)"
-    + rb"|" + _PAIR + _OPEN + _value(rb"[^\s\x00-\x20\"'\\]", 4)
-    + rb"|[ ]{1,2}'" + _OPEN + rb"(?=([^\s\x00-\x20\"'\\]{5," + _reach + rb"})'))"
-)  # fmt: skip
+    rb"(?:"
+    + MEMBER
+    + _OPEN
+    + _value(rb"[^\"\\\x00-\x1f]", 3)
+    + rb"|"
+    + INNER_QUOTE
+    + rb"?(?:[ ]?:[ ]?[a-z]{1,10}[ ]?=[ ]?|"
+    + SIGN
+    + rb")[bfru]{0,2}"
+    + INNER_QUOTE
+    + _OPEN
+    + _value(rb"[^\"'\\\x00-\x1f]", 3)
+    + rb"|"
+    + SIGN
+    + _OPEN
+    + _value(_BARE, 4)
+    + rb"|>"
+    + _OPEN
+    + rb"(?=([^\s\x00-\x20<>\"'\\]{4,"
+    + _reach
+    + rb"})</)"
+    + rb"|"
+    + _PAIR
+    + _OPEN
+    + _value(rb"[^\s\x00-\x20\"'\\]", 4)
+    + rb"|[ ]{1,2}'"
+    + _OPEN
+    + rb"(?=([^\s\x00-\x20\"'\\]{5,"
+    + _reach
+    + rb"})'))"
+)
 _REST = rb"[a-z0-9_-]{0,40}+"
-KEY_WORDS = (
-    "access account admin aes api app application auth client cipher consumer crypt customer deploy encrypt"
-    " encryption hmac ingest ingestion jwt license master personal private project root secret server service"
-    " session shared sign signing ssh storage subscription team user webhook write"
-).split()
+KEY_WORDS = [
+    "access",
+    "account",
+    "admin",
+    "aes",
+    "api",
+    "app",
+    "application",
+    "auth",
+    "client",
+    "cipher",
+    "consumer",
+    "crypt",
+    "customer",
+    "deploy",
+    "encrypt",
+    "encryption",
+    "hmac",
+    "ingest",
+    "ingestion",
+    "jwt",
+    "license",
+    "master",
+    "personal",
+    "private",
+    "project",
+    "root",
+    "secret",
+    "server",
+    "service",
+    "session",
+    "shared",
+    "sign",
+    "signing",
+    "ssh",
+    "storage",
+    "subscription",
+    "team",
+    "user",
+    "webhook",
+    "write",
+]
 
 
 def _after_words(before: Iterable[str], keyword: bytes) -> bytes:
@@ -84,9 +150,18 @@ _FLAG = re.compile(
 
 
 _OPTION = re.compile(
-    rb" -(?:(?:u|-user)[ =]{0,2}" + INNER_QUOTE + rb"?[a-z0-9_.@+\\%-]{1,64}:" + _OPEN + _value(_BARE, 3)
-    + rb"|[paw][ ]{0,2}" + INNER_QUOTE + rb"?(?!-)" + _OPEN + _value(_BARE, 3) + rb")"
-)  # fmt: skip
+    rb" -(?:(?:u|-user)[ =]{0,2}"
+    + INNER_QUOTE
+    + rb"?[a-z0-9_.@+\\%-]{1,64}:"
+    + _OPEN
+    + _value(_BARE, 3)
+    + rb"|[paw][ ]{0,2}"
+    + INNER_QUOTE
+    + rb"?(?!-)"
+    + _OPEN
+    + _value(_BARE, 3)
+    + rb")"
+)
 
 Candidate = tuple[int, int, int, int]
 """A name with a value, as far as a gate can tell: where the value starts and ends, where the telling word of
@@ -181,7 +256,7 @@ def weigh(data: bytes, candidate: Candidate) -> Assignment | None:
     flag = name.startswith(b"--")
     upper = name.isupper()
     if kind == BARE_KIND:
-        value, end = _trimmed(data, value, start, end)
+        value, end = _trimmed(value, start)
         spaced = not flag and (b" " in sign or b"\t" in sign or b":" in sign)
         if not _bare_secret(
             value, standing, upper=upper, spaced=spaced, flag=flag, query=data[name_start - 1 : name_start]
@@ -195,7 +270,7 @@ def weigh(data: bytes, candidate: Candidate) -> Assignment | None:
     return Assignment(start, end, name, _form(data, name_start, name, kind))
 
 
-def _trimmed(data: bytes, value: bytes, start: int, end: int) -> tuple[bytes, int]:
+def _trimmed(value: bytes, start: int) -> tuple[bytes, int]:
     """Take off the punctuation that ends a sentence or an argument."""
     kept = value.rstrip(b",.)]}:") or value
     return kept, start + len(kept)
@@ -214,7 +289,7 @@ def _name_end(data: bytes, word: int) -> int:
     return found.end() if found is not None else word
 
 
-PASSWORD, SECRET, TOKEN = "password", "secret", "token"  # noqa: S105  -- kinds of names
+PASSWORD, SECRET, TOKEN = "password", "secret", "token"
 
 _DIGIT = re.compile(rb"[0-9]")
 _NUMBER = re.compile(rb"0x[0-9A-Fa-f]{1,16}$|[0-9][0-9._,]*$")
@@ -263,8 +338,8 @@ def _quoted_secret(value: bytes, standing: str, *, upper: bool) -> bool:
         return False
     if standing == PASSWORD:
         special = _SPECIAL.search(value, 1) is not None
-        return (
-            len(value) >= 5 and not words(value) and (digits or special) or (len(value) >= 7 and _weak(value))
+        return (len(value) >= 5 and not words(value) and (digits or special)) or (
+            len(value) >= 7 and _weak(value)
         )
     return len(value) >= 8 and digits and not words(value)
 
@@ -328,8 +403,8 @@ def _form(data: bytes, name_start: int, name: bytes, kind: int) -> str:
 
 
 _HEADERS = frozenset(
-    b"x-api-key x-goog-api-key dd-api-key dd-application-key private-token x-auth-token x-vault-token x-access-token api-key"
-    b" x-amz-security-token x-shopify-access-token x-figma-token x-auth-key circle-token job-token deploy-token"
+    b"x-api-key x-goog-api-key dd-api-key dd-application-key private-token x-auth-token x-vault-token x-access-token"
+    b" api-key x-amz-security-token x-shopify-access-token x-figma-token x-auth-key circle-token job-token deploy-token"
     b" x-honeycomb-team x-csrf-token x-secret-key x-client-secret ocp-apim-subscription-key".split()
 )
 
@@ -339,8 +414,13 @@ _COMMAND = re.compile(
     rb"(?:[a-z]{0,8}|-[a-z]{2,8})(?= )(?!.{0,240}(?:[;|&]|\\+n))",
     re.IGNORECASE,
 )
-_TAKEN_BY = ((1, b"p", "mysql-password"), (2, b"p", "sshpass-password"), (3, b"p", "login-password"),
-             (4, b"a", "login-password"), (5, b"w", "login-password"))  # fmt: skip
+_TAKEN_BY = (
+    (1, b"p", "mysql-password"),
+    (2, b"p", "sshpass-password"),
+    (3, b"p", "login-password"),
+    (4, b"a", "login-password"),
+    (5, b"w", "login-password"),
+)
 
 
 def _option(data: bytes, start: int, end: int, option: int, kind: int) -> Assignment | None:

@@ -52,7 +52,7 @@ COMMANDS: tuple[Rule, ...] = (
         "login-password",
         b'{"command":"docker login -u ci -p Sommer31x registry.example.org"}',
         b"Sommer31x",
-        b'{"command":"docker login -u ci -p $TOKEN x; docker login --password-stdin; mongo -p 27017; login -p; mkdir -p a1"}',
+        b'{"command":"docker login -u ci -p $TOKEN x; docker login --password-stdin; login -p; mkdir -p a1"}',
     ),
     _option(
         "user-password",
@@ -72,7 +72,7 @@ COMMANDS: tuple[Rule, ...] = (
         weigh=lambda value: not placeholder(value) and re.search(rb"[0-9!#%^*+?~@$&]", value) is not None,
         positive=b'{"command":"mysql -e \\"CREATE USER app IDENTIFIED BY \'Sommer31\'\\""}',
         secret=b"Sommer31",
-        negative=b'{"command":"CREATE USER app IDENTIFIED BY \'<password>\'; say identified by \'name\'"}',
+        negative=b"{\"command\":\"CREATE USER app IDENTIFIED BY '<password>'; say identified by 'name'\"}",
     ),
     Rule(
         name="openssl-password",
@@ -83,16 +83,25 @@ COMMANDS: tuple[Rule, ...] = (
         secret=b"Sommer31",
         negative=b'{"text":"tests pass: 31 of 40, openssl -passin pass:$PW"}',
     ),
-)  # fmt: skip
+)
 
 FILES: tuple[Rule, ...] = (
     Rule(
         name="netrc-password",
         lowered=True,
         scans=(
-            (b"login", BLANK + rb"{1,8}+[^\s\x00-\x20\"'\\]{1,64}" + BLANK + rb"{1,8}+password" + BLANK + rb"{1,8}+"
-            + _START + rb"([^\s\x00-\x20\"\\]{3,200}+)"),
-        ),  # fmt: skip
+            (
+                b"login",
+                BLANK
+                + rb"{1,8}+[^\s\x00-\x20\"'\\]{1,64}"
+                + BLANK
+                + rb"{1,8}+password"
+                + BLANK
+                + rb"{1,8}+"
+                + _START
+                + rb"([^\s\x00-\x20\"\\]{3,200}+)",
+            ),
+        ),
         weigh=lambda value: not placeholder(value) and not words(value),
         positive=b'{"content":"machine example.org\\n  login me\\n  password Sommer31\\n"}',
         secret=b"Sommer31",
@@ -104,12 +113,20 @@ FILES: tuple[Rule, ...] = (
         scans=(
             (
                 b"auth",
-                rb"(?<![A-Za-z_-]auth)(?:" + MEMBER + rb"|" + INNER_QUOTE + rb":[ ]{0,2}" + INNER_QUOTE + rb")"
+                rb"(?<![A-Za-z_-]auth)(?:"
+                + MEMBER
+                + rb"|"
+                + INNER_QUOTE
+                + rb":[ ]{0,2}"
+                + INNER_QUOTE
+                + rb")"
                 rb"([a-z0-9+/]{10,400}+={0,2})",
             ),
         ),
         weigh=_user_and_password,
-        positive=b'{"content":"{\\"auths\\": {\\"ghcr.io\\": {\\"auth\\": \\"' + base64.b64encode(b"me:Sommer31") + b'\\"}}}"}',
+        positive=b'{"content":"{\\"auths\\": {\\"ghcr.io\\": {\\"auth\\": \\"'
+        + base64.b64encode(b"me:Sommer31")
+        + b'\\"}}}"}',
         secret=base64.b64encode(b"me:Sommer31"),
         negative=b'{"content":"{\\"auth\\": \\"anonymousaccess\\"}"}',
     ),
@@ -118,20 +135,27 @@ FILES: tuple[Rule, ...] = (
         lowered=True,
         scans=((b"auth", rb"(?<=_auth)[ ]{0,2}=[ ]{0,2}" + INNER_QUOTE + rb"?([a-z0-9+/]{10,400}+={0,2})"),),
         weigh=_user_and_password,
-        positive=b'{"content":"//registry.example.org/:_auth=' + base64.b64encode(b"me:Sommer31x") + b'\\nalways-auth=true"}',
+        positive=b'{"content":"//registry.example.org/:_auth='
+        + base64.b64encode(b"me:Sommer31x")
+        + b'\\nalways-auth=true"}',
         secret=base64.b64encode(b"me:Sommer31x"),
         negative=b'{"content":"_auth=${NPM_AUTH}, basic_auth=get_basic_auth"}',
     ),
     Rule(
         name="putty-private-key",
         scans=(
-            (b"Private-Lines:", rb" [0-9]{1,3}((?:\\++[nr]){1,2}(?:[A-Za-z0-9+/=]{1,64}(?:\\++[nr]){1,2})++)Private-MAC"),
+            (
+                b"Private-Lines:",
+                rb" [0-9]{1,3}((?:\\++[nr]){1,2}(?:[A-Za-z0-9+/=]{1,64}(?:\\++[nr]){1,2})++)Private-MAC",
+            ),
         ),
-        positive=b'{"content":"PuTTY-User-Key-File-3: ssh-ed25519\\nPrivate-Lines: 1\\n' + FILLER[:44] + b'\\nPrivate-MAC: 0"}',
+        positive=b'{"content":"PuTTY-User-Key-File-3: ssh-ed25519\\nPrivate-Lines: 1\\n'
+        + FILLER[:44]
+        + b'\\nPrivate-MAC: 0"}',
         secret=FILLER[:44],
         negative=b'{"content":"Private-Lines: 1 and Private-MAC: none"}',
     ),
-)  # fmt: skip
+)
 
 _COOKIE = (
     rb"(?:[^=;:\"'\\\s\x00-\x20]{1,64}=[^;:\"'\\\x00-\x1f]{0,256};[ ]?){0,8}?"
@@ -145,27 +169,40 @@ WEB: tuple[Rule, ...] = (
         lowered=True,
         scans=((b"cookie", ASSIGNED + _COOKIE),),
         weigh=_session,
-        positive=b'{"command":"curl -H \\"Cookie: theme=dark; sessionid=' + FILLER[:32] + b'\\" https://example.org"}',
+        positive=b'{"command":"curl -H \\"Cookie: theme=dark; sessionid='
+        + FILLER[:32]
+        + b'\\" https://example.org"}',
         secret=FILLER[:32],
         negative=b'{"command":"Set-Cookie: theme=dark; Path=/; sessionid=; cookie: token=deleted, Cookie: sid=$SID"}',
     ),
     Rule(
         name="shared-access-signature",
         scans=((b"sig=", rb"(?<=[?&]sig=)([A-Za-z0-9%+/_-]{32,}+=*+)"),),
-        positive=b'{"url":"https://x.blob.core.windows.net/c/f?sv=2024&sr=b&sig=' + FILLER[:40] + b'%2Bab%3D"}',
+        positive=b'{"url":"https://x.blob.core.windows.net/c/f?sv=2024&sr=b&sig='
+        + FILLER[:40]
+        + b'%2Bab%3D"}',
         secret=FILLER[:40],
         negative=b'{"url":"https://x.example.org/?a=1&sig=short&Signature=none"}',
     ),
     Rule(
         name="webhook-address",
         scans=(
-            (b"://", rb"discord(?:app)?\.com/api/(?:v[0-9]{1,2}/)?webhooks/[0-9]{16,22}/([A-Za-z0-9_-]{60,}+)"),
-            (b"://", rb"(?:[a-z0-9-]{1,40}\.)?webhook\.office\.com/webhookb2/([0-9a-f-]{36}@[A-Za-z0-9/@-]{40,}+)"),
+            (
+                b"://",
+                rb"discord(?:app)?\.com/api/(?:v[0-9]{1,2}/)?webhooks/[0-9]{16,22}/([A-Za-z0-9_-]{60,}+)",
+            ),
+            (
+                b"://",
+                rb"(?:[a-z0-9-]{1,40}\.)?webhook\.office\.com/webhookb2/([0-9a-f-]{36}@[A-Za-z0-9/@-]{40,}+)",
+            ),
             (b"://", rb"hooks\.zapier\.com/hooks/catch/[0-9]{4,12}/([A-Za-z0-9]{6,}+)"),
             (b"://", rb"hook\.(?:eu|us)[0-9]\.make\.com/([a-z0-9]{24,}+)"),
         ),
-        positive=b'{"url":"https://discord.com/api/webhooks/123456789012345678/' + FILLER + FILLER[:6] + b'"}',
+        positive=b'{"url":"https://discord.com/api/webhooks/123456789012345678/'
+        + FILLER
+        + FILLER[:6]
+        + b'"}',
         secret=FILLER,
         negative=b'{"url":"https://discord.com/api/webhooks/123456789012345678 and https://hooks.zapier.com/hooks/catch"}',
     ),
-)  # fmt: skip
+)

@@ -73,7 +73,9 @@ def build_gates(rules: Iterable[Rule]) -> tuple[Gate, ...]:
                 bool(rule.lead[1]),
                 len(anchor) < 4 and anchor != b"sk-",
             )
-            grouped.setdefault(byte, []).append(_Prefix(anchor, last, rule.body, rule.lead[0], rule.least, target))
+            grouped.setdefault(byte, []).append(
+                _Prefix(anchor, last, rule.body, rule.lead[0], rule.least, target)
+            )
     scans = (
         Gate(
             re.compile(re.escape(literal) + _either(rest for rest, _ in parts)),
@@ -94,10 +96,10 @@ def cuts_escape(data: bytes, start: int) -> bool:
 
 
 def starts_word(data: bytes, start: int, short: bool = False) -> bool:
-    """Say whether a token at ``start`` is the beginning of a word.
+    r"""Say whether a token at ``start`` is the beginning of a word.
 
     The letter before may belong to an escape of JSON or of a URL, or to a terminal's colour. An odd run of
-    backslashes means that the first byte is itself the letter of an escape, as in ``\\npm_...``.
+    backslashes means that the first byte is itself the letter of an escape, as in ``\npm_...``.
     """
     if start == 0:
         return True
@@ -134,7 +136,12 @@ def _gate(byte: bytes, prefixes: list[_Prefix]) -> Gate:
     if byte in (b"-", b"_", b"."):
         before = [re.escape(bytes(sorted({prefix.anchor[at] for prefix in prefixes}))) for at in (-3, -2)]
         near = b"(?<=[" + before[0] + b"][" + before[1] + b"]" + re.escape(byte) + b")"
-        scan = near + rb"(?=[A-Za-z0-9+/_.%=-]{" + str(min(prefix.least for prefix in prefixes)).encode() + rb"})"
+        scan = (
+            near
+            + rb"(?=[A-Za-z0-9+/_.%=-]{"
+            + str(min(prefix.least for prefix in prefixes)).encode()
+            + rb"})"
+        )
         families: dict[bytes, list[_Prefix]] = {}
         for prefix in prefixes:
             families.setdefault(prefix.anchor[-2:], []).append(prefix)

@@ -13,14 +13,69 @@ import re
 from typing import Any
 
 KEPT = frozenset(
-    """
-    type subtype role model id uuid parentUuid logicalParentUuid sessionId session_id agentId agent_id agent_type
-    parentToolUseID toolUseID tool_use_id toolUseId sourceToolAssistantUUID promptId messageId message_id requestId
-    request_id leafUuid name tool_name hook_event_name hookEvent hookName timestamp version cwd gitBranch
-    transcript_path agent_transcript_path stop_reason stop_sequence service_tier speed inference_geo userType
-    entrypoint permission_mode permissionMode source reason trigger status state level operation backupTime
-    interrupt_reason mcp_server_name subagent_type skill effort media_type stop_hook_active error_type terminal_reason
-    """.split()
+    [
+        "type",
+        "subtype",
+        "role",
+        "model",
+        "id",
+        "uuid",
+        "parentUuid",
+        "logicalParentUuid",
+        "sessionId",
+        "session_id",
+        "agentId",
+        "agent_id",
+        "agent_type",
+        "parentToolUseID",
+        "toolUseID",
+        "tool_use_id",
+        "toolUseId",
+        "sourceToolAssistantUUID",
+        "promptId",
+        "messageId",
+        "message_id",
+        "requestId",
+        "request_id",
+        "leafUuid",
+        "name",
+        "tool_name",
+        "hook_event_name",
+        "hookEvent",
+        "hookName",
+        "timestamp",
+        "version",
+        "cwd",
+        "gitBranch",
+        "transcript_path",
+        "agent_transcript_path",
+        "stop_reason",
+        "stop_sequence",
+        "service_tier",
+        "speed",
+        "inference_geo",
+        "userType",
+        "entrypoint",
+        "permission_mode",
+        "permissionMode",
+        "source",
+        "reason",
+        "trigger",
+        "status",
+        "state",
+        "level",
+        "operation",
+        "backupTime",
+        "interrupt_reason",
+        "mcp_server_name",
+        "subagent_type",
+        "skill",
+        "effort",
+        "media_type",
+        "stop_hook_active",
+        "error_type",
+        "terminal_reason",
+    ]
 )
 """Keys whose strings stay, up to `_LONGEST` characters."""
 PATHS = frozenset({"file_path", "filePath", "path", "notebook_path", "notebookPath", "filename"})

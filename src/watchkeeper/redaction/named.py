@@ -42,11 +42,19 @@ NAMED: tuple[Rule, ...] = (
         name="azure-storage-key",
         names=rb"accountkey|storage.*key|sharedaccesskey",
         value=rb"[A-Za-z0-9+/]{40,}={0,2}",
-        positive=b'{"content":"AccountName=shop;AccountKey=' + mixed(62) + mixed(24) + b'==;EndpointSuffix=core"}',
+        positive=b'{"content":"AccountName=shop;AccountKey='
+        + mixed(62)
+        + mixed(24)
+        + b'==;EndpointSuffix=core"}',
         secret=mixed(62) + mixed(24),
         negative=b'{"content":"AccountName=shop;AccountKey=<key>;EndpointSuffix=core.windows.net"}',
     ),
-    _named("azure-key", "azure|cognitive|ocp-apim", rb"(?:[0-9a-f]{32}|[A-Za-z0-9]{84}|[A-Za-z0-9~._-]{34,44})", hexa(32)),
+    _named(
+        "azure-key",
+        "azure|cognitive|ocp-apim",
+        rb"(?:[0-9a-f]{32}|[A-Za-z0-9]{84}|[A-Za-z0-9~._-]{34,44})",
+        hexa(32),
+    ),
     _named("cloudflare-key", "cloudflare|^cf_", rb"(?:[0-9a-f]{37}|[A-Za-z0-9_-]{40})", mixed(40)),
     _named("datadog-key", "datadog|^dd_", rb"(?:[0-9a-f]{32}|[0-9a-f]{40})", hexa(32)),
     _named("heroku-uuid-key", "heroku", UUID, A_UUID),
@@ -57,7 +65,12 @@ NAMED: tuple[Rule, ...] = (
     _named("twilio-auth-token", "twilio", rb"[0-9a-f]{32}", hexa(32)),
     _named("mailchimp-key", "mailchimp", rb"[0-9a-f]{32}-us[0-9]{1,2}", hexa(32) + b"-us12"),
     _named("postmark-token", "postmark", UUID, A_UUID),
-    _named("discord-token", "discord", rb"(?:[A-Za-z0-9_-]{23,28}\.[A-Za-z0-9_-]{6}\.[A-Za-z0-9_-]{27,38}|[A-Za-z0-9_-]{32})", mixed(32)),
+    _named(
+        "discord-token",
+        "discord",
+        rb"(?:[A-Za-z0-9_-]{23,28}\.[A-Za-z0-9_-]{6}\.[A-Za-z0-9_-]{27,38}|[A-Za-z0-9_-]{32})",
+        mixed(32),
+    ),
     _named("cohere-key", "cohere|^co_", rb"[A-Za-z0-9]{40}", mixed(40)),
     _named("mistral-key", "mistral", rb"[A-Za-z0-9]{32}", mixed(32)),
     _named("deepgram-key", "deepgram", rb"[0-9a-f]{40}", hexa(40)),
@@ -82,7 +95,12 @@ NAMED: tuple[Rule, ...] = (
     _named("amplitude-key", "amplitude", rb"[0-9a-f]{32}", hexa(32)),
     _named("okta-token", "okta", rb"00[A-Za-z0-9_-]{38,40}", b"00" + mixed(40)),
     _named("auth0-secret", "auth0", rb"[A-Za-z0-9_-]{48,64}", mixed(64)),
-    _named("asana-token", "asana", rb"[0-9]/[0-9]{16}(?:/[0-9]{16})?:[0-9a-f]{32}", b"2/" + digits(16) + b":" + hexa(32)),
+    _named(
+        "asana-token",
+        "asana",
+        rb"[0-9]/[0-9]{16}(?:/[0-9]{16})?:[0-9a-f]{32}",
+        b"2/" + digits(16) + b":" + hexa(32),
+    ),
     _named("trello-token", "trello", rb"(?:[0-9a-f]{32}|[0-9a-f]{64}|ATTA[A-Za-z0-9]{72})", hexa(64)),
     _named("dropbox-secret", "dropbox", rb"[a-z0-9]{15}", lower(15)),
     _named("spotify-secret", "spotify", rb"[0-9a-f]{32}", hexa(32)),
@@ -106,7 +124,12 @@ NAMED: tuple[Rule, ...] = (
     _named("weaviate-key", "weaviate", rb"[A-Za-z0-9]{36,}", mixed(36)),
     _named("nuget-key", "nuget", rb"oy2[a-z0-9]{43}", b"oy2" + lower(43)),
     _named("crates-io-token", "cargo|crates", rb"cio[A-Za-z0-9]{32}", b"cio" + mixed(32)),
-    _named("maxmind-key", "maxmind|geoip", rb"[A-Za-z0-9]{6}_[A-Za-z0-9]{29}_mmk", mixed(6) + b"_" + mixed(29) + b"_mmk"),
+    _named(
+        "maxmind-key",
+        "maxmind|geoip",
+        rb"[A-Za-z0-9]{6}_[A-Za-z0-9]{29}_mmk",
+        mixed(6) + b"_" + mixed(29) + b"_mmk",
+    ),
     _named("clickhouse-secret", "clickhouse", rb"4b1d[A-Za-z0-9]{38}", b"4b1d" + mixed(38)),
     _named("databricks-oauth-secret", "databricks", rb"dose[0-9a-f]{32}", b"dose" + hexa(32)),
     Rule(
@@ -117,4 +140,4 @@ NAMED: tuple[Rule, ...] = (
         secret=mixed(43) + b"=",
         negative=b'{"content":"[Peer]\\nPublicKey = ' + mixed(43) + b'=\\nAllowedIPs = 10.0.0.2"}',
     ),
-)  # fmt: skip
+)

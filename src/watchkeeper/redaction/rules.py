@@ -61,8 +61,10 @@ _URL_PASSWORD = Rule(
     scans=(
         (
             b"://",
-            rb"(?<=[A-Za-z0-9+]://)[^\s\x00-\x1f\"'`\\/@:\[<>]{0,128}:(?!\[REDACTED:|[$<{]|\*{3}|%[({sdv]|pserver:)"
-            rb"([^\s\x00-\x1f\"'`\\/@:<>][^\s\x00-\x1f\"'`\\/@<>]{0,255})@",
+            (
+                rb"(?<=[A-Za-z0-9+]://)[^\s\x00-\x1f\"'`\\/@:\[<>]{0,128}:(?!\[REDACTED:|[$<{]|\*{3}|%[({sdv]|pserver:)"
+                rb"([^\s\x00-\x1f\"'`\\/@:<>][^\s\x00-\x1f\"'`\\/@<>]{0,255})@"
+            ),
         ),
     ),
     weigh=lambda value: not placeholder(value) and not (len(value) < 4 and value.isalpha()),
@@ -79,7 +81,8 @@ _AUTHORIZATION = Rule(
             b"auth",
             rb"orization"
             + ASSIGNED
-            + rb"(?:(?:bearer|basic|token|apikey|bot|digest|negotiate|splunk|genie-?key|sso-key) {1,2}([a-z0-9._~+/-]{8,}+=*+))",
+            + rb"(?:(?:bearer|basic|token|apikey|bot|digest|negotiate|splunk|genie-?key|sso-key)"
+            + rb" {1,2}([a-z0-9._~+/-]{8,}+=*+))",
         ),
     ),
     weigh=lambda value: not placeholder(value),

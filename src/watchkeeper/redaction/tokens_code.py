@@ -46,20 +46,40 @@ GIT_HOSTS: tuple[Rule, ...] = (
 )
 
 CONTINUOUS_INTEGRATION: tuple[Rule, ...] = (
-    token("circleci-token", "CCIPAT_ CCIPRJ_", rb"[A-Za-z0-9]{20,24}_[0-9a-f]{40}", mixed(22) + b"_" + hexa(40)),
+    token(
+        "circleci-token", "CCIPAT_ CCIPRJ_", rb"[A-Za-z0-9]{20,24}_[0-9a-f]{40}", mixed(22) + b"_" + hexa(40)
+    ),
     token("buildkite-token", "bkua_ bkaj_ bkct_ bkat_", rb"[A-Za-z0-9_-]{40}", hexa(40)),
-    token("harness-token", "pat. sat.", rb"[A-Za-z0-9_-]{22}\.[0-9a-f]{24}\.[A-Za-z0-9]{20}", mixed(22) + b"." + hexa(24) + b"." + mixed(20)),
+    token(
+        "harness-token",
+        "pat. sat.",
+        rb"[A-Za-z0-9_-]{22}\.[0-9a-f]{24}\.[A-Za-z0-9]{20}",
+        mixed(22) + b"." + hexa(24) + b"." + mixed(20),
+    ),
     token("sonar-token", "squ_ sqp_ sqa_", rb"[0-9a-f]{40}", hexa(40)),
     token("octopus-key", "API-", rb"[A-Z0-9]{25,40}", upper(26), b"API-DOCUMENTATION and API-KEY"),
-    token("launchdarkly-key", "sdk- api- mob-", UUID, A_UUID, b"sdk-" + A_UUID[:20] + b" api-reference-of-the-client"),
+    token(
+        "launchdarkly-key",
+        "sdk- api- mob-",
+        UUID,
+        A_UUID,
+        b"sdk-" + A_UUID[:20] + b" api-reference-of-the-client",
+    ),
     token("scalingo-token", "tk-us-", rb"[A-Za-z0-9_-]{48}", mixed(48)),
     token("prefect-key", "pnu_ pnb_", rb"[A-Za-z0-9]{36}", lower(36)),
     token("chromatic-token", "chpt_", rb"[A-Za-z0-9]{12,}", lower(15)),
-    token("terraform-cloud-token", ".atlasv1.", rb"[A-Za-z0-9_=-]{60,}", mixed(14) + b".atlasv1." + mixed(67), b"x.atlasv1.token", lead=(rb"[A-Za-z0-9]{14}", 14)),
+    token(
+        "terraform-cloud-token",
+        ".atlasv1.",
+        rb"[A-Za-z0-9_=-]{60,}",
+        mixed(14) + b".atlasv1." + mixed(67),
+        b"x.atlasv1.token",
+        lead=(rb"[A-Za-z0-9]{14}", 14),
+    ),
     token("pulumi-token", "pul-", rb"[0-9a-f]{40}", hexa(40)),
     token("openshift-token", "sha256~", rb"[A-Za-z0-9_-]{43}", mixed(43)),
     token("depot-token", "depot_org_ depot_project_ depot_user_", rb"[A-Za-z0-9]{40,}", hexa(64)),
-)  # fmt: skip
+)
 
 REGISTRIES: tuple[Rule, ...] = (
     token("npm-token", "npm_", rb"[A-Za-z0-9]{36}", mixed(36), b"npm_config_registry_with_a_long_name_here"),
@@ -73,10 +93,15 @@ REGISTRIES: tuple[Rule, ...] = (
     token("rubygems-key", "rubygems_", rb"[0-9a-f]{48}", hexa(48)),
     token("docker-token", "dckr_pat_ dckr_oat_", rb"[A-Za-z0-9_-]{20}", mixed(27)),
     token("clojars-token", "CLOJARS_", rb"[A-Za-z0-9]{60}", lower(60)),
-    token("packagist-token", "packagist_uut_ packagist_out_ packagist_ack_ packagist_acs_ packagist_ort_", rb"[0-9a-f]{40,}", hexa(68)),
+    token(
+        "packagist-token",
+        "packagist_uut_ packagist_out_ packagist_ack_ packagist_acs_ packagist_ort_",
+        rb"[0-9a-f]{40,}",
+        hexa(68),
+    ),
     token("artifactory-key", "AKCp", rb"[A-Za-z0-9]{69}", mixed(69)),
     token("artifactory-reference-token", "cmVmdGtu", rb"[A-Za-z0-9]{56}", mixed(56)),
-)  # fmt: skip
+)
 
 TOOLS: tuple[Rule, ...] = (
     token("postman-key", "PMAK-", rb"[0-9a-f]{24}-[0-9a-f]{34}", hexa(24) + b"-" + hexa(34)),
@@ -86,11 +111,33 @@ TOOLS: tuple[Rule, ...] = (
     token("notion-integration-secret", "secret_", rb"[A-Za-z0-9]{43}", mixed(43)),
     token("readme-key", "rdme_", rb"[a-z0-9]{70}", lower(70)),
     token("contentful-token", "CFPAT-", rb"[A-Za-z0-9_-]{43}", mixed(43)),
-    token("airtable-token", "pat", rb"[A-Za-z0-9]{14}\.[0-9a-f]{64}", mixed(14) + b"." + hexa(64), b"path.pattern patpatterns.abc"),
+    token(
+        "airtable-token",
+        "pat",
+        rb"[A-Za-z0-9]{14}\.[0-9a-f]{64}",
+        mixed(14) + b"." + hexa(64),
+        b"path.pattern patpatterns.abc",
+    ),
     token("typeform-token", "tfp_", rb"[A-Za-z0-9_.=-]{40,}", mixed(44) + b"_" + mixed(14)),
-    token("tailscale-key", "tskey-", rb"[a-z]{2,10}-[A-Za-z0-9-]{20}", b"auth-" + mixed(12) + b"-" + mixed(32), b"tskey-auth-key"),
-    token("defined-networking-token", "dnkey-", rb"[a-z0-9=_-]{26}-[a-z0-9=_-]{52}", lower(26) + b"-" + lower(52)),
-    token("doppler-token", "dp.pt. dp.ct. dp.sa. dp.st. dp.scim. dp.audit. dp.said.", rb"(?:[a-z0-9_-]{2,35}\.)?[A-Za-z0-9]{40,44}", mixed(43)),
+    token(
+        "tailscale-key",
+        "tskey-",
+        rb"[a-z]{2,10}-[A-Za-z0-9-]{20}",
+        b"auth-" + mixed(12) + b"-" + mixed(32),
+        b"tskey-auth-key",
+    ),
+    token(
+        "defined-networking-token",
+        "dnkey-",
+        rb"[a-z0-9=_-]{26}-[a-z0-9=_-]{52}",
+        lower(26) + b"-" + lower(52),
+    ),
+    token(
+        "doppler-token",
+        "dp.pt. dp.ct. dp.sa. dp.st. dp.scim. dp.audit. dp.said.",
+        rb"(?:[a-z0-9_-]{2,35}\.)?[A-Za-z0-9]{40,44}",
+        mixed(43),
+    ),
     token("onepassword-service-token", "ops_", rb"eyJ[A-Za-z0-9+/_-]{80,}={0,3}", b"eyJ" + mixed(100)),
     token(
         "onepassword-secret-key",
@@ -98,7 +145,12 @@ TOOLS: tuple[Rule, ...] = (
         rb"[A-Z0-9]{6}-(?:[A-Z0-9]{11}|[A-Z0-9]{6}-[A-Z0-9]{5})-[A-Z0-9]{5}-[A-Z0-9]{5}-[A-Z0-9]{5}",
         upper(6) + b"-" + upper(11) + b"-" + b"-".join([upper(5)] * 3),
     ),
-    token("infisical-token", "st.", rb"[0-9a-f]{24}\.[0-9a-f]{32}\.[0-9a-f]{32}", hexa(24) + b"." + hexa(32) + b"." + hexa(32)),
+    token(
+        "infisical-token",
+        "st.",
+        rb"[0-9a-f]{24}\.[0-9a-f]{32}\.[0-9a-f]{32}",
+        hexa(24) + b"." + hexa(32) + b"." + hexa(32),
+    ),
     token("vault-token", "hvs. hvb. hvr.", rb"[A-Za-z0-9_-]{24}", mixed(28)),
     token("age-secret-key", "AGE-SECRET-KEY-", rb"1[A-Z0-9]{58}", b"1" + upper(58), b"AGE-SECRET-KEY-1x"),
     token("ory-token", "ory_pat_ ory_at_ ory_rt_ ory_st_ ory_ac_", rb"[A-Za-z0-9._-]{32}", mixed(32)),
@@ -114,4 +166,4 @@ TOOLS: tuple[Rule, ...] = (
     token("webflow-token", "ws-", rb"[0-9a-f]{64}", hexa(64)),
     token("plane-key", "plane_api_", rb"[0-9a-f]{32}", hexa(32)),
     token("cal-key", "cal_live_ cal_test_", rb"[0-9a-f]{32}", hexa(32)),
-)  # fmt: skip
+)

@@ -6,11 +6,29 @@ from watchkeeper.redaction.rule import FILLER, Rule
 from watchkeeper.redaction.token_rule import A_UUID, UUID, digits, hexa, lower, mixed, token, upper
 
 MODELS: tuple[Rule, ...] = (
-    token("anthropic-key", "sk-ant-", rb"[a-z]{2,10}[0-9]{2}-[A-Za-z0-9_-]{20}", b"api03-" + FILLER + b"AA", b"sk-ant-api03-..."),
-    token("openai-key", "sk-proj- sk-svcacct- sk-admin- sk-None-", rb"[A-Za-z0-9_-]{32}", FILLER, b"sk-proj-name"),
+    token(
+        "anthropic-key",
+        "sk-ant-",
+        rb"[a-z]{2,10}[0-9]{2}-[A-Za-z0-9_-]{20}",
+        b"api03-" + FILLER + b"AA",
+        b"sk-ant-api03-...",
+    ),
+    token(
+        "openai-key",
+        "sk-proj- sk-svcacct- sk-admin- sk-None-",
+        rb"[A-Za-z0-9_-]{32}",
+        FILLER,
+        b"sk-proj-name",
+    ),
     token("openrouter-key", "sk-or-v1-", rb"[0-9a-f]{40}", hexa(64)),
     token("langfuse-key", "sk-lf-", UUID, A_UUID),
-    token("helicone-key", "sk-helicone-", rb"[a-z0-9-]{20,}", lower(7) + b"-" + lower(7) + b"-" + lower(7), b"sk-helicone-key"),
+    token(
+        "helicone-key",
+        "sk-helicone-",
+        rb"[a-z0-9-]{20,}",
+        lower(7) + b"-" + lower(7) + b"-" + lower(7),
+        b"sk-helicone-key",
+    ),
     token(
         "api-key-sk",
         "sk-",
@@ -35,7 +53,13 @@ MODELS: tuple[Rule, ...] = (
     token("tavily-key", "tvly-", rb"(?:dev-|prod-)?[A-Za-z0-9]{32}", mixed(32)),
     token("firecrawl-key", "fc-", rb"[0-9a-f]{32}", hexa(32)),
     token("runpod-key", "rpa_", rb"[A-Z0-9]{40}", upper(44)),
-    token("modal-token", "ak- as-", rb"(?=[A-Za-z]{0,21}[0-9])[A-Za-z0-9]{22}", mixed(22), b"as-described-in-a-long-document"),
+    token(
+        "modal-token",
+        "ak- as-",
+        rb"(?=[A-Za-z]{0,21}[0-9])[A-Za-z0-9]{22}",
+        mixed(22),
+        b"as-described-in-a-long-document",
+    ),
     token("e2b-key", "e2b_", rb"[0-9a-f]{40}", hexa(40)),
     token("mem0-key", "m0-", rb"[A-Za-z0-9]{40}", mixed(40)),
     token("llamacloud-key", "llx-", rb"[A-Za-z0-9]{48}", mixed(48)),
@@ -43,26 +67,53 @@ MODELS: tuple[Rule, ...] = (
     token("cursor-key", "key_ crsr_", rb"[0-9a-f]{64}", hexa(64)),
     token("wandb-key", "wandb_v1_", rb"[A-Za-z0-9_]{40,}", mixed(77)),
     token("context7-key", "ctx7sk-", UUID, A_UUID),
-    token("live-mode-key", "live_ test_", rb"(?=[a-z]{0,29}[0-9A-Z])(?=[A-Za-z]{0,29}[0-9])[A-Za-z0-9]{30,}", mixed(32), b"live_the_life_you_want_and_more test_that_everything_works_here"),
-)  # fmt: skip
+    token(
+        "live-mode-key",
+        "live_ test_",
+        rb"(?=[a-z]{0,29}[0-9A-Z])(?=[A-Za-z]{0,29}[0-9])[A-Za-z0-9]{30,}",
+        mixed(32),
+        b"live_the_life_you_want_and_more test_that_everything_works_here",
+    ),
+)
 
 PAYMENT: tuple[Rule, ...] = (
-    token("stripe-key", "sk_live_ sk_test_ rk_live_ rk_test_ sk_org_", rb"[A-Za-z0-9]{16}", mixed(24), b"sk_test_mode and task_live_" + mixed(24)),
+    token(
+        "stripe-key",
+        "sk_live_ sk_test_ rk_live_ rk_test_ sk_org_",
+        rb"[A-Za-z0-9]{16}",
+        mixed(24),
+        b"sk_test_mode and task_live_" + mixed(24),
+    ),
     token("webhook-secret", "whsec_", rb"[A-Za-z0-9+/]{24}[A-Za-z0-9+/=]*+", mixed(32)),
     token("square-token", "sq0atp- sq0csp- sq0idp-", rb"[A-Za-z0-9_-]{22}", mixed(43)),
     token("square-access-token", "EAAA", rb"(?=[A-Za-z_-]{0,55}[0-9])[A-Za-z0-9_-]{56,}", mixed(60)),
-    token("braintree-token", "access_token$production$ access_token$sandbox$", rb"[a-z0-9]{16}\$[0-9a-f]{32}", lower(16) + b"$" + hexa(32)),
+    token(
+        "braintree-token",
+        "access_token$production$ access_token$sandbox$",
+        rb"[a-z0-9]{16}\$[0-9a-f]{32}",
+        lower(16) + b"$" + hexa(32),
+    ),
     token("plaid-token", "access-sandbox- access-production- access-development-", UUID, A_UUID),
     token("razorpay-key", "rzp_live_ rzp_test_", rb"[A-Za-z0-9]{14}", mixed(14)),
     token("flutterwave-key", "FLWSECK_TEST- FLWSECK-", rb"[0-9a-f]{32}-X", hexa(32) + b"-X"),
     token("shippo-token", "shippo_live_ shippo_test_", rb"[0-9a-f]{40}", hexa(40)),
     token("easypost-key", "EZAK EZTK", rb"[A-Za-z0-9]{54}", mixed(54)),
     token("duffel-token", "duffel_live_ duffel_test_", rb"[A-Za-z0-9_=-]{43}", mixed(43)),
-    token("paddle-key", "pdl_live_apikey_ pdl_sdbx_apikey_", rb"[a-z0-9]{26}_[A-Za-z0-9]{22}_[A-Za-z0-9]{3}", lower(26) + b"_" + mixed(22) + b"_aB1"),
+    token(
+        "paddle-key",
+        "pdl_live_apikey_ pdl_sdbx_apikey_",
+        rb"[a-z0-9]{26}_[A-Za-z0-9]{22}_[A-Za-z0-9]{3}",
+        lower(26) + b"_" + mixed(22) + b"_aB1",
+    ),
     token("polar-token", "polar_oat_ polar_pat_", rb"[A-Za-z0-9]{36,}", mixed(43)),
     token("shopify-token", "shpat_ shpca_ shppa_ shpss_ shptka_", rb"[0-9a-fA-F]{32}", hexa(32)),
-    token("mercury-token", "mercury_production_", rb"[a-z]{3}_[A-Za-z0-9]{40,}_yrucrem", b"wma_" + mixed(44) + b"_yrucrem"),
-)  # fmt: skip
+    token(
+        "mercury-token",
+        "mercury_production_",
+        rb"[a-z]{3}_[A-Za-z0-9]{40,}_yrucrem",
+        b"wma_" + mixed(44) + b"_yrucrem",
+    ),
+)
 
 MESSAGES: tuple[Rule, ...] = (
     token(
@@ -72,26 +123,67 @@ MESSAGES: tuple[Rule, ...] = (
         b"123456789012-1234567890123-" + mixed(24),
         b"xoxb-your-token-goes-here",
     ),
-    token("telegram-bot-token", ":AA", rb"[A-Za-z0-9_-]{33}", digits(8) + b":AA" + mixed(33), b"a:AAAA", lead=(rb"[0-9]{8}", 8)),
+    token(
+        "telegram-bot-token",
+        ":AA",
+        rb"[A-Za-z0-9_-]{33}",
+        digits(8) + b":AA" + mixed(33),
+        b"a:AAAA",
+        lead=(rb"[0-9]{8}", 8),
+    ),
     token("twilio-key", "SK", rb"[0-9a-f]{32}", hexa(32), b"SK8 and SKIP"),
-    token("sendgrid-key", "SG.", rb"[A-Za-z0-9_-]{20,24}\.[A-Za-z0-9_-]{39}", mixed(22) + b"." + mixed(43), b"SG.class"),
+    token(
+        "sendgrid-key",
+        "SG.",
+        rb"[A-Za-z0-9_-]{20,24}\.[A-Za-z0-9_-]{39}",
+        mixed(22) + b"." + mixed(43),
+        b"SG.class",
+    ),
     token("mailgun-key", "key- pubkey-", rb"[0-9a-f]{32}", hexa(32)),
     token("brevo-key", "xkeysib- xsmtpsib-", rb"[0-9a-f]{64}-[A-Za-z0-9]{16}", hexa(64) + b"-" + mixed(16)),
     token("resend-key", "re_", rb"[A-Za-z0-9]{8}_[A-Za-z0-9]{24}", mixed(8) + b"_" + mixed(24)),
     token("mailersend-token", "mlsn.", rb"[0-9a-f]{64}", hexa(64)),
-    token("mandrill-key", "md-", rb"(?=[A-Za-z_-]{0,21}[0-9])(?=[a-z0-9_-]{0,21}[A-Z])[A-Za-z0-9_-]{22}", mixed(22)),
+    token(
+        "mandrill-key",
+        "md-",
+        rb"(?=[A-Za-z_-]{0,21}[0-9])(?=[a-z0-9_-]{0,21}[A-Z])[A-Za-z0-9_-]{22}",
+        mixed(22),
+    ),
     token("klaviyo-key", "pk_", rb"[0-9a-f]{34}", hexa(34)),
     token("clickup-token", "pk_", rb"[0-9]{6,9}_[A-Z0-9]{32}", digits(8) + b"_" + upper(32)),
     token("courier-key", "pk_prod_ pk_staging_", rb"[A-Z0-9]{28}", upper(28)),
     token("intercom-token", "dG9rOi", rb"[A-Za-z0-9+/]{50,}={0,3}", mixed(54)),
     token("hubspot-token", "pat-na1- pat-na2- pat-eu1- pat-ap1-", UUID, A_UUID),
     token("facebook-token", "EAACEdEose0cBA EAA", rb"(?=[A-Za-z]{0,79}[0-9])[A-Za-z0-9]{80,}", mixed(160)),
-    token("linkedin-client-secret", "WPL_AP1.", rb"[A-Za-z0-9]{16}\.[A-Za-z0-9+/=]{6,}", mixed(16) + b"." + mixed(8)),
+    token(
+        "linkedin-client-secret",
+        "WPL_AP1.",
+        rb"[A-Za-z0-9]{16}\.[A-Za-z0-9+/=]{6,}",
+        mixed(16) + b"." + mixed(8),
+    ),
     token("dropbox-token", "sl. sl.u.", rb"[A-Za-z0-9_-]{100,}", mixed(136)),
-    token("salesforce-session", "00D", rb"[A-Za-z0-9]{12,15}![A-Za-z0-9._]{80,}", mixed(12) + b"!" + mixed(96)),
-    token("mapbox-secret-token", "sk.", rb"eyJ[A-Za-z0-9_-]{60,}\.[A-Za-z0-9_-]{22}", b"eyJ" + mixed(82) + b"." + mixed(22), b"sk.eyJ"),
-    token("onfido-token", "api_live. api_sandbox. api_live_us. api_live_ca.", rb"[A-Za-z0-9_-]{11}\.[A-Za-z0-9_-]{32}", mixed(11) + b"." + mixed(32)),
+    token(
+        "salesforce-session", "00D", rb"[A-Za-z0-9]{12,15}![A-Za-z0-9._]{80,}", mixed(12) + b"!" + mixed(96)
+    ),
+    token(
+        "mapbox-secret-token",
+        "sk.",
+        rb"eyJ[A-Za-z0-9_-]{60,}\.[A-Za-z0-9_-]{22}",
+        b"eyJ" + mixed(82) + b"." + mixed(22),
+        b"sk.eyJ",
+    ),
+    token(
+        "onfido-token",
+        "api_live. api_sandbox. api_live_us. api_live_ca.",
+        rb"[A-Za-z0-9_-]{11}\.[A-Za-z0-9_-]{32}",
+        mixed(11) + b"." + mixed(32),
+    ),
     token("liveblocks-key", "sk_prod_ sk_dev_", rb"[A-Za-z0-9_-]{40}", mixed(56)),
     token("alchemy-token", "alcht_", rb"(?=[A-Za-z]{0,29}[0-9])[A-Za-z0-9]{30}", mixed(30)),
-    token("persona-key", "persona_production_ persona_sandbox_", rb"(?:[0-9a-f-]{36}|[A-Za-z0-9]{32,})", mixed(40)),
-)  # fmt: skip
+    token(
+        "persona-key",
+        "persona_production_ persona_sandbox_",
+        rb"(?:[0-9a-f-]{36}|[A-Za-z0-9]{32,})",
+        mixed(40),
+    ),
+)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
+from itertools import pairwise
 from math import log2
 
 _STANDS_FOR_ONE = re.compile(
@@ -53,7 +54,7 @@ def random_looking(value: bytes) -> bool:
     kinds = bytes(value.translate(_KINDS))
     if b"0" not in kinds:
         return False
-    changes = sum(1 for left, right in zip(kinds, kinds[1:], strict=False) if left != right)
+    changes = sum(1 for left, right in pairwise(kinds) if left != right)
     return changes >= max(3, len(value) // 6) and entropy(value) >= min(3.5, 0.72 * log2(len(value)) + 0.2)
 
 
