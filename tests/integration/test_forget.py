@@ -222,6 +222,13 @@ def test_the_chain_says_that_something_was_forgotten_but_not_what(recorded: Sett
     assert ONE not in json.dumps(told)
 
 
+def test_a_reason_that_says_what_went_is_masked(recorded: Settings) -> None:
+    forget_here(recorded, Request("secret", f"because {SECRET} leaked", SECRET.encode()))
+    forget_here(recorded, Request("session", f"because of {ONE}", sessions=[ONE]))
+    assert places_of(recorded.places, SECRET.encode()) == []
+    assert places_of(recorded.places, ONE.encode()) == []
+
+
 def test_a_forgotten_secret_is_masked_when_it_comes_again(recorded: Settings) -> None:
     forget(recorded, SECRET)
     append_frame(recorded.places.spool, hook_payload(TWO, 9, f"curl {SECRET}"))

@@ -16,6 +16,7 @@ from watchkeeper.archive.holds import Holds
 from watchkeeper.errors import UsageError, WatchkeeperError
 from watchkeeper.pipeline.applied_rules import applied_rules, note_rules
 from watchkeeper.pipeline.catch_up import empty_spool
+from watchkeeper.pipeline.exact_values import ExactValues
 from watchkeeper.pipeline.forgetting import Forgetting, Job, read_job, survey
 from watchkeeper.pipeline.learning import SHORTEST
 from watchkeeper.pipeline.purging import Purge, RulesPurge, SessionsPurge, ValuesPurge
@@ -156,7 +157,10 @@ def finish(forgetting: Forgetting, progress: Progress | None = None) -> dict[str
 
 
 def _new(recording: Recording, what: str, why: str, sessions: list[str] | None = None) -> Forgetting:
-    job = Job(secrets.token_hex(8), what, why, sessions or [])
+    # Whoever says why may say what.
+    told = ExactValues(session.encode() for session in sessions or ()).redact(why.encode("utf-8", "replace"))
+    told = recording.redactor.redact(told.data)
+    job = Job(secrets.token_hex(8), what, told.data.decode(), sessions or [])
     job.hidden = [recording.tombstones.digest(session) for session in job.sessions]
     if what == "secret":
         recording.learnt.assign(job.id)
