@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import base64
+import contextlib
 import json
+import os
 import signal
 import subprocess
 import sys
+import threading
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from forgotten import assert_intact, places_of
 from observations import projections
 
+from watchkeeper.client.recorder import RecorderClient
+from watchkeeper.errors import DaemonError
 from watchkeeper.ledger.reader import LedgerReader
 from watchkeeper.pipeline.catch_up import catch_up
 from watchkeeper.pipeline.forgetting import read_job
@@ -153,3 +161,41 @@ def test_a_session_half_forgotten_is_not_read_again(settings: Settings) -> None:
     assert catch_up(settings).lines == 0
     assert read_job(settings.places) is None
     assert places_of(settings.places, ONE.encode()) == []
+
+
+def test_a_daemon_killed_while_it_forgets_goes_on_when_it_is_back(
+    running_daemon: Any, eventually: Callable[[Callable[[], object]], None]
+) -> None:
+    settings, places = running_daemon.settings, running_daemon.places
+    projects = settings.claude_config_dirs[0] / "projects" / "-srv-app"
+    projects.mkdir(parents=True)
+    for number in range(40):
+        session = f"{number:08d}-1111-4111-8111-111111111111"
+        lines = [
+            {
+                "type": "user",
+                "uuid": f"{number}-{place}",
+                "sessionId": session,
+                "message": {"content": "x" * 2000},
+            }
+            for place in range(50)
+        ]
+        lines[7]["message"] = {"role": "user", "content": f"the word is {SECRET.decode()}"}
+        (projects / f"{session}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    client = RecorderClient(places)
+    client.import_paths()
+    eventually(lambda: len(places_of(places, SECRET)) > 0)
+    request = {"what": "secret", "secret": base64.b64encode(SECRET).decode()}
+    asked = threading.Thread(target=_ask, args=(client, request))
+    asked.start()
+    eventually(lambda: read_job(places) is not None or not places_of(places, SECRET))
+    with contextlib.suppress(DaemonError):
+        os.kill(client.ping()["pid"], signal.SIGKILL)
+    asked.join(60)
+    eventually(lambda: client.is_running() and read_job(places) is None and not places_of(places, SECRET))
+    assert_intact(places)
+
+
+def _ask(client: RecorderClient, request: dict[str, object]) -> None:
+    with contextlib.suppress(DaemonError):
+        client.forget(request)
