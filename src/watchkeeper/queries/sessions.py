@@ -34,16 +34,18 @@ _COUNTS = f"""
   (SELECT count(*) FROM prompts p WHERE p.session_id = s.session_id
      AND coalesce(p.text, '') NOT LIKE '<task-notification>%') AS prompts,
   (SELECT count(*) FROM subagents a WHERE a.session_id = s.session_id) AS subagents,
-  c.tool_calls, c.failures, c.by_hook, c.by_transcript, c.by_all,
-  (SELECT sum(r.cost_micros) FROM requests r WHERE r.session_id = s.session_id AND r.counted = 1) AS priced_micros,
-  (SELECT min(r.cost_basis) FROM requests r WHERE r.session_id = s.session_id AND r.counted = 1) AS priced_basis
+  c.tool_calls, c.failures, c.by_hook, c.by_transcript, c.by_all, r.priced_micros, r.priced_basis
 FROM sessions s LEFT JOIN (
   SELECT session_id, count(*) AS tool_calls, sum(failed) AS failures,
          sum((seen & {SEEN_HOOK}) != 0) AS by_hook,
          sum((seen & {SEEN_TRANSCRIPT}) != 0) AS by_transcript,
          sum((seen & {SEEN_HOOK}) != 0 AND ((seen & {SEEN_TRANSCRIPT}) != 0 OR started_at > :lag)) AS by_all
   FROM calls WHERE session_id IN (SELECT session_id FROM picked) GROUP BY session_id
-) c ON c.session_id = s.session_id
+) c ON c.session_id = s.session_id LEFT JOIN (
+  SELECT session_id, sum(cost_micros) AS priced_micros, min(cost_basis) AS priced_basis
+  -- Without the plus the index that usage is summed from would be walked from end to end.
+  FROM requests WHERE session_id IN (SELECT session_id FROM picked) AND +counted = 1 GROUP BY session_id
+) r ON r.session_id = s.session_id
 """
 
 
