@@ -256,14 +256,11 @@ def test_forgetting_what_is_not_there_changes_nothing_but_says_so_in_the_chain(r
     assert_intact(recorded.places)
 
 
-def test_nothing_is_due_when_all_is_done(recorded: Settings) -> None:
+def test_nothing_is_due_in_a_home_that_these_rules_recorded_nor_after_forgetting(recorded: Settings) -> None:
+    with Recording(recorded) as recording:
+        assert due_job(recording) is None
     forget(recorded, SECRET)
     with Recording(recorded) as recording:
-        job = due_job(recording)
-        while job is not None:
-            finish(job)
-            assert job.job.what == "rules"
-            job = due_job(recording)
         assert due_job(recording) is None
 
 
@@ -329,3 +326,42 @@ def test_new_rules_go_over_old_data_when_their_version_is_another(
     rebuild(recorded)
     assert state_of(recorded) == before
     assert_intact(recorded.places)
+
+
+def test_unmarked_copies_that_an_old_client_made_go_with_their_owner(settings: Settings) -> None:
+    call = {"type": "tool_use", "id": "toolu_a", "name": "Bash", "input": {"command": "echo walnut"}}
+    answer = {"id": "msg_a", "role": "assistant", "model": "m", "content": [call]}
+    own = [
+        line(ONE, 1, "ask walnut"),
+        line(ONE, 2, "", type="assistant", message=answer),
+        line(
+            ONE,
+            3,
+            "",
+            message={"content": [{"type": "tool_result", "tool_use_id": "toolu_a", "content": "walnut"}]},
+        ),
+    ]
+    write_transcript(settings, ONE, own)
+    copied = [text.replace(ONE, TWO) for text in own]
+    write_transcript(settings, TWO, [*copied, line(TWO, 70, "ask cherry")])
+    catch_up(settings)
+    forget(settings, sessions=[ONE])
+    assert places_of(settings.places, b"walnut") == []
+    with open_reader(settings.places) as reader:
+        assert [row["text"] for row in reader.rows("SELECT text FROM prompts")] == ["ask cherry"]
+        assert reader.value("SELECT count(*) FROM calls") == 0
+    before = state_of(settings)
+    rebuild(settings)
+    assert state_of(settings) == before
+
+
+def test_forgetting_the_copy_leaves_its_origin_whole(settings: Settings) -> None:
+    own = [line(ONE, 1, "ask walnut"), line(ONE, 2, "and more")]
+    write_transcript(settings, ONE, own)
+    write_transcript(settings, TWO, [*(text.replace(ONE, TWO) for text in own), line(TWO, 70, "ask cherry")])
+    catch_up(settings)
+    forget(settings, sessions=[TWO])
+    assert places_of(settings.places, b"cherry") == []
+    with open_reader(settings.places) as reader:
+        texts = [row["text"] for row in reader.rows("SELECT text FROM prompts ORDER BY at")]
+    assert texts == ["ask walnut", "and more"]

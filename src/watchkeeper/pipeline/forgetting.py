@@ -54,6 +54,7 @@ class Job(msgspec.Struct):
         what: ``secret``, ``session``, ``person`` or ``rules``.
         why: Given by whoever asked.
         sessions: Ids of the sessions that go.
+        copied: Ids of theirs that others' transcripts hold as unmarked copies.
         hidden: Their keyed digests, by which they are kept from coming back.
         began: The ledger's length at the start.
         phase: One of `PHASES`.
@@ -70,6 +71,7 @@ class Job(msgspec.Struct):
     what: str
     why: str
     sessions: list[str] = []
+    copied: list[str] = []
     hidden: list[str] = []
     began: int = 0
     phase: str = "scan"
@@ -291,7 +293,7 @@ class Forgetting:
         count = drop_sealed(self._places.raw_archive, job.raw, reason="forgotten") if job.raw else 0
         try:
             count += rewrite_sealed(
-                settings, lambda _, content: self.purge.text(content).data, reason="forgotten"
+                settings, lambda _, content: self.purge.lines(content).data, reason="forgotten"
             )
         except (ConfigError, NotFoundError, FormatError):
             count += drop_sealed(self._places.raw_archive, job.raw_changed, reason="forgotten")
@@ -304,7 +306,7 @@ class Forgetting:
             data = self._archive.get(address.pack, address.offset)
         except (FormatError, NotFoundError):
             return False
-        return self.purge.text(data).data != data
+        return self.purge.lines(data).data != data
 
     def _live_digests(self) -> set[str]:
         found: set[str] = set()

@@ -6,6 +6,7 @@ copy without what had to go. Lines keep their numbers: one that goes leaves an e
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
@@ -21,6 +22,8 @@ from watchkeeper.redaction.engine import Redacted, Redactor
 from watchkeeper.sources.claude_code.lines import decode
 from watchkeeper.store import envelopes
 from watchkeeper.store.interpret import KIND_DECISION
+
+_IDS = re.compile(rb'"(?:uuid|id|tool_use_id)"\s*:\s*"([^"\\]{1,200})"')
 
 
 @dataclass
@@ -63,6 +66,9 @@ class Purge(Protocol):
     def text(self, data: bytes) -> Redacted:
         """Return lines of JSON without it."""
 
+    def lines(self, data: bytes) -> Redacted:
+        """Return lines of a transcript without it."""
+
     def snapshot(self, data: bytes) -> Redacted:
         """Return what is kept of transcripts that left the archive, without it."""
 
@@ -92,6 +98,10 @@ class ValuesPurge:
     def text(self, data: bytes) -> Redacted:
         """Return lines of JSON without the values."""
         return self.values.redact(data)
+
+    def lines(self, data: bytes) -> Redacted:
+        """Return lines of a transcript without the values."""
+        return self.text(data)
 
     def snapshot(self, data: bytes) -> Redacted:
         """Return what is kept of retired transcripts without the values."""
@@ -125,19 +135,33 @@ class RulesPurge(ValuesPurge):
 
 
 class SessionsPurge(ValuesPurge):
-    """Sessions go: their frames, their transcripts, their lines in others' files, and their ids wherever they stand."""
+    """Sessions go: their frames, their transcripts, their lines in others' files, and their ids wherever they stand.
 
-    def __init__(self, sessions: Iterable[str]) -> None:
+    Args:
+        sessions: Ids of the sessions.
+        copied: Ids of theirs (of lines, messages and calls) that an old client wrote again into others' files, when
+            it resumed them, without any mark.
+    """
+
+    def __init__(self, sessions: Iterable[str], copied: Iterable[str] = ()) -> None:
         self._sessions = frozenset(sessions)
+        self._copied = frozenset(key.encode("utf-8", "replace") for key in copied)
         super().__init__(session.encode("utf-8", "replace") for session in self._sessions)
         self._dropped: set[str] = set()
 
     def text(self, data: bytes) -> Redacted:
         """Return lines of JSON without the sessions' lines, and without their ids in others'."""
-        if not self.values.found_in(data):
+        return self._without(data, frozenset())
+
+    def lines(self, data: bytes) -> Redacted:
+        """Return lines of a transcript without the sessions' lines, marked or not, and without their ids in others'."""
+        return self._without(data, self._copied)
+
+    def _without(self, data: bytes, copied: frozenset[bytes]) -> Redacted:
+        if not self.values.found_in(data) and copied.isdisjoint(_IDS.findall(data) if copied else ()):
             return Redacted(data, {})
         lines = data.split(b"\n")
-        kept = [b"" if belongs(line, self._sessions) else line for line in lines]
+        kept = [b"" if belongs(line, self._sessions) or _names(line, copied) else line for line in lines]
         gone = sum(1 for before, after in zip(lines, kept, strict=True) if before != after)
         rest = self.values.redact(b"\n".join(kept))
         count = gone + rest.hits.get(RULE, 0)
@@ -186,6 +210,10 @@ class SessionsPurge(ValuesPurge):
     def drops_note(self, body: bytes) -> bool:
         """Tell whether a finding is about one of the sessions."""
         return self.values.found_in(body) and _member(body, "session_id") in self._sessions
+
+
+def _names(line: bytes, ids: frozenset[bytes]) -> bool:
+    return bool(ids) and not ids.isdisjoint(_IDS.findall(line))
 
 
 def _member(body: bytes, name: str) -> str | None:
@@ -268,7 +296,7 @@ def _range(purge: Purge, source: str, payload: bytes, read_archived: ReadArchive
     if purge.drops_file(head.relative):
         return Outcome(lines=head.line_count)
     data = (read_archived(head.pack, head.position, head.digest) if head.pack else None) or b""
-    redacted = purge.text(data)
+    redacted = purge.lines(data)
     path, relative = _place(purge, head)
     if redacted.data == data and (path, relative) == (head.path, head.relative):
         return None

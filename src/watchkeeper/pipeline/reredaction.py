@@ -24,6 +24,8 @@ from watchkeeper.pipeline.recording import Recording
 from watchkeeper.pipeline.tombstones import JOURNAL
 from watchkeeper.redaction.engine import Redactor
 from watchkeeper.settings import Settings
+from watchkeeper.store.sqlite.contested import copied_from
+from watchkeeper.store.sqlite.reading import open_reader
 from watchkeeper.store.sqlite.writing import DamagedIndexError
 
 log = logging.getLogger("watchkeeper.recorder")
@@ -109,7 +111,8 @@ def survey_request(settings: Settings, request: Request) -> dict[str, Any]:
     elif request.what == "secret":
         purge = ValuesPurge([request.secret])
     else:
-        purge = SessionsPurge(request.sessions)
+        with open_reader(places) as reader:
+            purge = SessionsPurge(request.sessions, copied_from(reader.connection, request.sessions))
     return survey(places, request.what, len(request.sessions), purge)
 
 
@@ -161,6 +164,7 @@ def _new(recording: Recording, what: str, why: str, sessions: list[str] | None =
     told = ExactValues(session.encode() for session in sessions or ()).redact(why.encode("utf-8", "replace"))
     told = recording.redactor.redact(told.data)
     job = Job(secrets.token_hex(8), what, told.data.decode(), sessions or [])
+    job.copied = copied_from(recording.store.connection, job.sessions)
     job.hidden = [recording.tombstones.digest(session) for session in job.sessions]
     if what == "secret":
         recording.learnt.assign(job.id)
@@ -172,4 +176,4 @@ def _purge(recording: Recording, job: Job) -> Purge:
         return RulesPurge(recording.redactor)
     if job.what == "secret":
         return ValuesPurge(recording.learnt.assigned(job.id))
-    return SessionsPurge(job.sessions)
+    return SessionsPurge(job.sessions, job.copied)

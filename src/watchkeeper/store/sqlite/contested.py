@@ -76,3 +76,9 @@ class Contested:
             rows = self._connection.execute("SELECT sessions, owner FROM owners")
             self._owners = {tuple(json.loads(name)): owner for name, owner in rows}
         return self._owners
+
+
+def copied_from(connection: apsw.Connection, sessions: Iterable[str]) -> list[str]:
+    """Return the keys of what belongs to these sessions and also stands in others' transcripts."""
+    query = "SELECT c.key FROM contested c JOIN owners o ON o.sessions = c.sessions WHERE o.owner = ?"
+    return sorted({key for session in sessions for (key,) in connection.execute(query, (session,))})
