@@ -64,7 +64,9 @@ def _lines(answer: dict[str, Any], context: Context, *, full: bool) -> list[str]
     lines.append(f"{counted(answer['unexpected'], 'error')}: {_kinds(answer['by_kind'])}")
     if answer["expected"]:
         count = sum(answer["expected"].values())
-        lines.append(f"{count:,} exits that say something but no error: {_kinds(answer['expected'])}")
+        lines.append(
+            f"{count:,} exit statuses that report something and are no error: {_kinds(answer['expected'])}"
+        )
     lines += ["", *_table(answer["errors"], context)]
     rest = answer["total"] - len(answer["errors"])
     if rest > 0:

@@ -12,7 +12,7 @@ HELP = "Copy the sessions of a project folder to another one under new ids; thei
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the folders."""
-    configure_change(parser)
+    configure_change(parser, old="the project folder", new="the folder that gets the copies")
 
 
 def run(arguments: argparse.Namespace, context: Context) -> int:

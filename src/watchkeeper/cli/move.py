@@ -21,7 +21,7 @@ _STYLES = {"block": "bad", "warn": "warn", "note": "dim"}
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the folders, and what to do with them."""
-    configure_change(parser)
+    configure_change(parser, old="the project folder as it was", new="the project folder as it is now")
     parser.add_argument(
         "--undo",
         nargs="?",
@@ -31,10 +31,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def configure_change(parser: argparse.ArgumentParser) -> None:
-    """Declare what move and fork have in common."""
-    parser.add_argument("old", nargs="?", metavar="FROM", help="the project folder as it was")
-    parser.add_argument("new", nargs="?", metavar="TO", help="the project folder as it is now")
+def configure_change(parser: argparse.ArgumentParser, *, old: str, new: str) -> None:
+    """Declare what move and fork have in common, with what the two folders are to them."""
+    parser.add_argument("old", nargs="?", metavar="FROM", help=old)
+    parser.add_argument("new", nargs="?", metavar="TO", help=new)
     parser.add_argument("--session", metavar="ID", help="only this session; a prefix is enough")
     parser.add_argument("--dry-run", action="store_true", help="show what would be done, and do nothing")
     parser.add_argument("--force", action="store_true", help="go on in spite of blocking findings")

@@ -64,7 +64,8 @@ def stretch_title(stretch: dict[str, Any]) -> str:
         return f"everything on record{project}"
     begin = "the beginning" if stretch["since"] is None else local_time(stretch["since"])
     end = "now" if stretch["until"] is None else local_time(stretch["until"])
-    return f"{stretch['range']} · {begin} to {end}{project}"
+    name = "" if stretch["range"] == "given" else f"{stretch['range']} · "
+    return f"{name}{begin} to {end}{project}"
 
 
 _ROWS = (

@@ -172,8 +172,8 @@ def _harmless(value: Any) -> Any:
 def _print(context: Context, keys: tuple[str, ...], document: dict[str, Any]) -> None:
     rows, total = document["rows"], document["total"]
     if not rows:
-        context.line("no requests in this stretch")
-        context.next_step("wk usage --since all · wk doctor")
+        context.line("No request is on record there.")
+        context.next_step("wk usage --by month · wk doctor checks the whole chain")
         return
     previous = {_name(row, keys): row for row in document.get("previous", {}).get("rows", ())}
     columns = [*(Column(key, least=10) for key in keys), *_FIGURES]
@@ -189,6 +189,10 @@ def _print(context: Context, keys: tuple[str, ...], document: dict[str, Any]) ->
     for line in lines[:-1]:
         context.line(line)
     context.line(context.style(lines[-1], "bold"))
+    if any(not row["requests"] for row in rows):
+        context.line(
+            context.style("a request that asked for several tools is counted at the first one", "dim")
+        )
     for line in _remarks(total, rows, context):
         context.line(context.style(line, "dim"))
 
@@ -216,8 +220,13 @@ def _beside(row: dict[str, Any], before: dict[str, Any] | None, document: dict[s
 
 
 def _money(text: str) -> str:
-    whole, _, cents = text.partition(".")
-    return f"{int(whole):,}.{cents[:2]}" if float(text) >= 0.01 or not float(text) else text
+    """Return dollars to the cent, half up; less than a cent as it is."""
+    whole, _, part = text.partition(".")
+    micros = 1_000_000 * int(whole) + int(part.ljust(6, "0"))
+    if 0 < micros < 10_000:
+        return text
+    cents = (micros + 5_000) // 10_000
+    return f"{cents // 100:,}.{cents % 100:02d}"
 
 
 def _short(count: int) -> str:

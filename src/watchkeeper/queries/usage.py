@@ -134,7 +134,8 @@ def usage(requests: Requests, by: Sequence[str], where: Filter) -> dict[str, Any
     sessions = _sessions(requests)
     grouped = _grouped(requests, by, where, sessions)
     # What the cache took back leaves rows behind that add up to nothing.
-    grouped = {key: sums for key, sums in grouped.items() if sums[0]}
+    # Of a shared request only one tool has the request, and the others have parts of its tokens and cost.
+    grouped = {key: sums for key, sums in grouped.items() if any(sums)}
     total = [0] * len(COUNTS)
     for sums in grouped.values():
         _add(total, sums)
@@ -360,12 +361,12 @@ def _named(by: Sequence[str], key: tuple[Any, ...], sessions: dict[str, SessionF
 
 def _figures(sums: Sums) -> dict[str, Any]:
     figures = dict(zip(COUNTS, sums, strict=True))
-    priced = figures["requests"] - figures["unpriced_requests"]
     micros = figures.pop("cost_micros")
+    priced = micros or figures["requests"] > figures["unpriced_requests"] or not any(sums)
     return {
         "requests": figures["requests"],
         **{name: figures[name] for name in COUNTS[1:7]},
-        "cost_usd": dollars(micros) if priced or not figures["requests"] else None,
+        "cost_usd": dollars(micros) if priced else None,
         "cost_basis": {"reported": figures["reported"], "computed": figures["computed"], "estimated": 0},
         "unpriced_requests": figures["unpriced_requests"],
         "partial_requests": figures["partial_requests"],
