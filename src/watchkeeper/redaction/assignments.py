@@ -143,7 +143,9 @@ _FLAG = re.compile(
     rb"--(?:[a-z]{1,14}-){0,3}?(?:pass(?:word|wd|phrase)?|token|secret|(?:api|access|auth|secret|private|account|master|license)-?key)"
     rb"(?:-key)?[ ]{1,2}"
     + INNER_QUOTE
-    + rb"?(?=([^\s\x00-\x20\"'\\`;&|<>-][^\s\x00-\x20\"'\\`;&|<>]{2,"
+    + rb"?"
+    + _OPEN
+    + rb"(?=([^\s\x00-\x20\"'\\`;&|<>-][^\s\x00-\x20\"'\\`;&|<>]{2,"
     + _reach
     + rb"}))"
 )

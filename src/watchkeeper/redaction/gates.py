@@ -125,7 +125,7 @@ def _pivot(anchor: bytes) -> int | None:
     return next((anchor.index(byte) for byte in _PIVOTS if byte in anchor), None)
 
 
-_PIVOTS = tuple(bytes([byte]) for byte in b"~$JAGSZDEFHIKLMNOPQRTUVWXYCB")
+_PIVOTS = tuple(bytes([byte]) for byte in b"~$JEAGSZDFHIKLMNOPQRTUVWXYCB")
 """Bytes to search for, chosen so that few of them serve all prefixes."""
 
 
@@ -149,6 +149,13 @@ def _gate(byte: bytes, prefixes: list[_Prefix]) -> Gate:
             rb"(?<=" + re.escape(end) + rb")" + _alternatives(family, targets)
             for end, family in families.items()
         )
+    elif len(byte) == 1:
+        # A run of the byte itself, as images have it in Base64, must not try every prefix at each place.
+        before = bytes(sorted({prefix.anchor[prefix.pivot - 1] for prefix in prefixes if prefix.pivot}))
+        after = bytes(sorted({prefix.anchor[1] for prefix in prefixes if not prefix.pivot}))
+        nearby = [b"(?<=[" + re.escape(before) + b"]" + re.escape(byte) + b")"] if before else []
+        nearby += [b"(?=[" + re.escape(after) + b"])"] if after else []
+        scan = _either(nearby) + _alternatives(prefixes, targets)
     else:
         scan = _alternatives(prefixes, targets)
     return Gate(re.compile(re.escape(byte) + scan), False, tuple(targets))
