@@ -72,6 +72,13 @@ def test_a_learnt_secret_is_found_in_every_form(value: str) -> None:
             json.loads(result.data)
 
 
+def test_what_is_certain_is_learnt_however_short_or_common() -> None:
+    redactor = Redactor()
+    assert redactor.learn([b"abc123", b"monkey"]) == 0
+    assert redactor.learn([b"abc123", b"monkey"], certain=True) == 2
+    assert redactor.redact(b'{"a":"a monkey, abc123"}').hits == {"learnt-secret": 2}
+
+
 def test_many_learnt_secrets_are_found_and_nothing_else() -> None:
     redactor = Redactor()
     values = [f"V{number:04d}x!q{number * 7919:06d}" for number in range(1, 301)]

@@ -307,7 +307,7 @@ class Recording:
         return redacted
 
     def _mask(self, text: str) -> str:
-        return self.redactor.redact(text.encode()).data.decode()
+        return self.redactor.redact_text(text)
 
     def _frame_entry(self, item: FrameAt, frame: Frame) -> Entry:
         redacted = self.redactor.redact(frame.payload)

@@ -411,6 +411,7 @@ _HEADERS = frozenset(
 )
 
 
+_COMMANDS = (b"mysql", b"mariadb", b"sshpass", b"login", b"mongo", b"redis", b"ldap")
 _COMMAND = re.compile(
     rb"(?:(mysql|mariadb)|(sshpass)|(?<![a-z])(login|mongo)|(redis)|(ldap)|(docker|podman|nerdctl|chown|kubectl|sudo))"
     rb"(?:[a-z]{0,8}|-[a-z]{2,8})(?= )(?!.{0,240}(?:[;|&]|\\+n))",
@@ -431,6 +432,9 @@ def _option(data: bytes, start: int, end: int, option: int, kind: int) -> Assign
     if placeholder(value) or re.fullmatch(rb"[0-9:.,/x-]+", value):
         return None
     group = 0
+    before = data[max(0, option - 240) : option].lower()
+    if kind == OPTION_KIND and not any(command in before for command in _COMMANDS):
+        return None
     for command in _COMMAND.finditer(data, max(0, option - 240), option + 1):
         group = command.lastindex or 0
     if kind == USER_KIND:

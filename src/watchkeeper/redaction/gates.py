@@ -151,10 +151,10 @@ def _gate(byte: bytes, prefixes: list[_Prefix]) -> Gate:
         )
     elif len(byte) == 1:
         # A run of the byte itself, as images have it in Base64, must not try every prefix at each place.
-        before = bytes(sorted({prefix.anchor[prefix.pivot - 1] for prefix in prefixes if prefix.pivot}))
-        after = bytes(sorted({prefix.anchor[1] for prefix in prefixes if not prefix.pivot}))
-        nearby = [b"(?<=[" + re.escape(before) + b"]" + re.escape(byte) + b")"] if before else []
-        nearby += [b"(?=[" + re.escape(after) + b"])"] if after else []
+        left = bytes(sorted({prefix.anchor[prefix.pivot - 1] for prefix in prefixes if prefix.pivot}))
+        right = bytes(sorted({prefix.anchor[1] for prefix in prefixes if not prefix.pivot}))
+        nearby = [b"(?<=[" + re.escape(left) + b"]" + re.escape(byte) + b")"] if left else []
+        nearby += [b"(?=[" + re.escape(right) + b"])"] if right else []
         scan = _either(nearby) + _alternatives(prefixes, targets)
     else:
         scan = _alternatives(prefixes, targets)

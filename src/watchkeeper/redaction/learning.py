@@ -132,7 +132,7 @@ def variants(value: bytes) -> list[bytes]:
         coded = coded[(0, 2, 3)[shift] : len(coded.rstrip(b"=")) - bool((shift + len(value)) % 3)]
         if len(coded) >= 10:
             forms.update((coded, coded.translate(bytes.maketrans(b"+/", b"-_"))))
-    return sorted((form for form in forms if len(form) >= LEAST), key=lambda form: (-len(form), form))
+    return sorted(forms, key=lambda form: (-len(form), form))
 
 
 _RARE = b"~^|$@!%&*+#QZJXKVWYqzGHUBjNFMOPLDRECSITAxvkw7986543201ybpgfmuhdclsnoriate-_./:=,"
