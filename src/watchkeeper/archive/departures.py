@@ -10,8 +10,8 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from watchkeeper.archive.packs import sync_data, sync_directory, write_whole
 from watchkeeper.errors import NotFoundError
@@ -34,8 +34,7 @@ class GoneError(NotFoundError):
         self.reason = reason
 
 
-@dataclass(frozen=True)
-class Departure:
+class Departure(NamedTuple):
     """One content that went: its digest, the one in its place if any, why, and when in epoch milliseconds."""
 
     digest: str
@@ -74,7 +73,7 @@ def append_departures(directory: Path, departures: Iterable[Departure]) -> None:
     Raises:
         OSError: The disk refuses; what stood there before stays readable.
     """
-    data = b"".join(json.dumps(asdict(item)).encode() + b"\n" for item in departures)
+    data = b"".join(json.dumps(item._asdict()).encode() + b"\n" for item in departures)
     if not data:
         return
     flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW

@@ -25,7 +25,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from watchkeeper.errors import FormatError
 
@@ -40,8 +40,7 @@ SEALED = 2
 _CHECKSUM = slice(16, 20)
 
 
-@dataclass(frozen=True)
-class FrameHeader:
+class FrameHeader(NamedTuple):
     """What the header of a frame says: lengths in bytes, the checksum, the digest of the content, its kind."""
 
     length: int

@@ -6,8 +6,8 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from watchkeeper.archive.frames import (
     FRAME_HEADER,
@@ -33,8 +33,7 @@ class ArchiveError(WatchkeeperError):
     code = "archive"
 
 
-@dataclass(frozen=True)
-class Address:
+class Address(NamedTuple):
     """Where a content is.
 
     Args:
