@@ -70,6 +70,13 @@ def test_a_checkpoint_names_no_folder_of_this_machine_and_no_secret(
     assert [row["path"] for row in manifest["edited_files"]] == ["app.py"]
 
 
+def test_a_beginning_of_the_id_names_the_session_from_any_folder(project: Path, settings: Settings) -> None:
+    done = wk_json(settings, "checkpoint", "create", "by-beginning", "--session", FIRST[:8])
+    assert done["session_id"] == FIRST
+    refused = wk(settings, "checkpoint", "create", "none", "--session", "ffff", status=1)
+    assert "no such session is on disk" in refused.stderr
+
+
 def test_it_resumes_elsewhere_under_a_new_id(project: Path, settings: Settings) -> None:
     """Folders are those of the new place; what it takes is in a journal and can be undone."""
     create(settings, project)

@@ -34,7 +34,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Declare what to do with which checkpoint."""
     parser.add_argument("action", choices=("create", "list", "show", "resume"), help="what to do")
     parser.add_argument("name", nargs="?", metavar="NAME", help="name of the checkpoint, or its file")
-    parser.add_argument("--session", metavar="ID", help="create: this session (default: the folder's latest)")
+    parser.add_argument(
+        "--session",
+        metavar="ID",
+        help="create: this session; a prefix is enough (default: the folder's latest)",
+    )
     parser.add_argument("--project", metavar="DIR", help="create: the project folder (default: this one)")
     parser.add_argument(
         "-o", "--output", metavar="FILE", help="create: write to this file instead of the home"
@@ -89,7 +93,11 @@ def _create(arguments: argparse.Namespace, context: Context) -> int:
 
 
 def _session(context: Context, identity: str | None, project: Path | None) -> tuple[SessionFiles, Path]:
-    from watchkeeper.sources.claude_code.migration.folders import FolderChange, find_session, find_sessions
+    from watchkeeper.sources.claude_code.migration.folders import (
+        FolderChange,
+        find_sessions,
+        sessions_beginning,
+    )
 
     settings = context.settings
     folder = project or Path(os.path.realpath(Path.cwd()))
@@ -100,16 +108,18 @@ def _session(context: Context, identity: str | None, project: Path | None) -> tu
         for session in find_sessions(config_dir, here, settings.environment)[0]
     ]
     if identity is not None:
-        elsewhere = (find_session(config_dir, identity) for config_dir in settings.claude_config_dirs)
-        fitting = [session for session in found if session.session_id.startswith(identity)]
-        fitting = fitting or [session for session in elsewhere if session is not None]
+        fitting = [session for session in found if session.session_id.startswith(identity)] or [
+            session
+            for config_dir in settings.claude_config_dirs
+            for session in sessions_beginning(config_dir, identity)
+        ]
         if len(fitting) > 1:
             raise UsageError(f"several sessions begin with {identity}", hint="Give more of the id.")
         found = fitting
     if not found:
         raise NotFoundError(
             "no such session is on disk",
-            hint="Name its --session in full, or stand in its folder. `wk restore` brings deleted ones back.",
+            hint="Name its --session, or stand in its folder. `wk restore` brings deleted ones back.",
             place=str(folder),
         )
     session = max(found, key=lambda item: item.files[0].stat().st_mtime_ns)

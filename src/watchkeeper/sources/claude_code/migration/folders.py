@@ -165,16 +165,22 @@ def _project_folders(config_dir: Path, change: FolderChange, own: set[str]) -> I
 
 def find_session(config_dir: Path, session_id: str) -> SessionFiles | None:
     """Return one session wherever it is below an agent's folder."""
-    if "/" in session_id or session_id in {"", ".", ".."}:
-        return None
+    fitting = sessions_beginning(config_dir, session_id)
+    return next((session for session in fitting if session.session_id == session_id), None)
+
+
+def sessions_beginning(config_dir: Path, beginning: str) -> list[SessionFiles]:
+    """Return the sessions whose id begins so, wherever they are below an agent's folder."""
     projects = config_dir / "projects"
-    for folder in sorted(projects.iterdir()) if projects.is_dir() else ():
-        transcript = folder / f"{session_id}.jsonl"
-        if transcript.is_file() and not transcript.is_symlink():
-            return session_files(
-                transcript, recorded_folder(transcript), _flat_agents(folder).get(session_id, ())
-            )
-    return None
+    if not beginning or not projects.is_dir():
+        return []
+    return [
+        session_files(transcript, recorded_folder(transcript), _flat_agents(folder).get(transcript.stem, ()))
+        for folder in sorted(path for path in projects.iterdir() if path.is_dir())
+        for transcript in sorted(folder.glob("*.jsonl"))
+        if transcript.name.startswith(beginning) and not transcript.name.startswith("agent-")
+        if transcript.is_file() and not transcript.is_symlink()
+    ]
 
 
 def session_files(transcript: Path, cwd: str | None, agents: tuple[Path, ...] | list[Path]) -> SessionFiles:
