@@ -109,3 +109,13 @@ def test_links_are_not_followed(sealed: Settings, tmp_path: Path) -> None:
     (sealed.places.moves / "link").symlink_to(outside)
     forget(sealed, Request("secret", secret=SECRET))
     assert outside.read_bytes() == SECRET
+
+
+def test_files_that_are_people_s_to_change_are_named(sealed: Settings) -> None:
+    backup = sealed.places.home / "backups" / "one" / "before.json"
+    backup.parent.mkdir(parents=True)
+    backup.write_bytes(b'{"env":{"WORD":"' + SECRET + b'"}}')
+    report = forget(sealed, Request("secret", secret=SECRET))
+    assert report["left"] == [str(backup)]
+    assert SECRET in backup.read_bytes()
+    assert forget(sealed, Request("session", sessions=[ONE]))["left"] == []

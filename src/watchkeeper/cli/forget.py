@@ -224,6 +224,8 @@ def _print(report: dict[str, Any], context: Context) -> None:
     if report.get("dry_run"):
         context.next_step("Nothing was changed. The same without --dry-run does it, for good.")
         return
+    for path in report.get("left") or ():
+        context.line(context.style("still in", "warn") + f"          {path}")
     if report["what"] in {"session", "person"} and "transcripts" not in report:
         context.line("The agent's own files stay; they are not read again.")
     context.next_step("wk verify checks that the record is unchanged but for this")

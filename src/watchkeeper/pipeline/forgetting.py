@@ -33,7 +33,7 @@ from watchkeeper.pipeline.purging import Outcome, Purge, purge_entry
 from watchkeeper.pipeline.recording import Recording, now_ms
 from watchkeeper.pipeline.refilling import refill
 from watchkeeper.pipeline.replaying import copies_of
-from watchkeeper.pipeline.sweeping import sweep
+from watchkeeper.pipeline.sweeping import left_in, sweep
 from watchkeeper.pipeline.tombstones import JOURNAL
 from watchkeeper.settings import Places
 from watchkeeper.store import envelopes
@@ -63,6 +63,7 @@ class Job(msgspec.Struct):
         digests: Archived contents that go, unless another entry names them.
         raw: Contents of the sealed archive that go with them.
         raw_changed: Contents of the sealed archive of which something goes.
+        left: Other files of the home in which it still stands.
         told: The ledger's length when the last phase began.
         counts: How much went.
     """
@@ -80,6 +81,7 @@ class Job(msgspec.Struct):
     digests: list[str] = []
     raw: list[str] = []
     raw_changed: list[str] = []
+    left: list[str] = []
     told: int = 0
     counts: dict[str, int] = {}
 
@@ -332,6 +334,7 @@ class Forgetting:
     def _rest(self) -> Iterator[tuple[int, int]]:
         for name, number in sweep(self._places, self.purge.forms).items():
             self._count(name, number)
+        self.job.left = left_in(self._places, self.purge.forms)
         self.job.told = self.recording.ledger.next_seq
         yield 1, 1
 
@@ -370,7 +373,12 @@ class Forgetting:
 
     def report(self) -> dict[str, Any]:
         """Return the JSON of ``wk forget``."""
-        return {"what": self.job.what, "sessions": len(self.job.hidden), **self.totals()}
+        return {
+            "what": self.job.what,
+            "sessions": len(self.job.hidden),
+            **self.totals(),
+            "left": self.job.left,
+        }
 
     def _count(self, name: str, number: int = 1) -> None:
         self.job.counts[name] = self.job.counts.get(name, 0) + number

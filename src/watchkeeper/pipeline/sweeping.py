@@ -16,6 +16,7 @@ from watchkeeper.settings import Places
 from watchkeeper.store.sqlite.writing import StoreWriteError
 
 _BLOCK = 1 << 20
+_LARGEST = 64 << 20
 _BUSY_MILLISECONDS = 5000
 
 
@@ -39,6 +40,34 @@ def sweep(places: Places, forms: Sequence[bytes]) -> dict[str, int]:
             files += _overwrite(path, forms)
         files += sum(_remove_copy(path, forms) for path in _copies(places))
     return {"files": files, "rows": rows}
+
+
+def left_in(places: Places, forms: Sequence[bytes]) -> list[str]:
+    """Return the other files of a home in which it still stands, such as backups of settings: to be changed by people.
+
+    Args:
+        places: The home.
+        forms: What had to go.
+    """
+    cleared = {
+        places.ledger,
+        places.archive,
+        places.raw_archive,
+        places.keys,
+        places.spool,
+        places.run,
+        places.bin,
+    }
+    found: list[str] = []
+    for folder, folders, names in os.walk(places.home):
+        folders[:] = [name for name in folders if Path(folder, name) not in cleared]
+        for path in (Path(folder, name) for name in sorted(names)):
+            if path.suffix.startswith(".db") or path.is_symlink() or not path.is_file():
+                continue
+            content = path.read_bytes() if path.stat().st_size <= _LARGEST else b""
+            if any(form in content for form in forms):
+                found.append(str(path))
+    return found
 
 
 def _remove_leftovers(places: Places) -> int:
