@@ -203,7 +203,7 @@ def _gather(
     return None
 
 
-_MANY, _MANY_WITHIN = 512, 12 << 10
+_MANY, _MANY_WITHIN = 512, 24 << 10
 REST_OF_STRING = re.compile(rb"(?:[^\"\\\x00-\x1f]|\\[^\x00-\x1f])*+")
 _ALL_GATES = (*((gate, 0) for gate in _GATES), (_FLAG, BARE_KIND - 1), (_OPTION, SQL_KIND))
 

@@ -22,7 +22,7 @@ _TELLS = re.compile(
 _PATH_OR_CODE = re.compile(
     rb"(?:[~.]{0,2}/|[A-Za-z]:\\|https?:|[A-Za-z_]\w*(?:(?:\??\.|::|->)[A-Za-z_]\w{0,40})+(?:[(\[{,;)]|$)|[A-Za-z_][\w.]*[(\[{])"
 )
-_WORDS = re.compile(rb"[A-Za-z]{1,14}(?:[-_. /:][A-Za-z]{1,14})*(?:[-_. ]?[0-9])?$")
+_WORDS = re.compile(rb"[A-Za-z]{1,20}(?:[-_. /:][A-Za-z]{1,14})*(?:[-_. ]?[0-9])?$")
 
 
 def placeholder(value: bytes) -> bool:
