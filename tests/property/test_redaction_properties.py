@@ -146,3 +146,17 @@ WORDS = st.lists(
 def test_clean_text_has_no_hits(content: dict[str, str]) -> None:
     line = json.dumps(content).encode()
     assert REDACTOR.redact(line).data is line
+
+
+OTHERS = [Redactor(mode="hash", key=b"k" * 32), Redactor(mode="metadata")]
+for _redactor in OTHERS:
+    _redactor.learn([b"hunter2!Zx", b"abc123def456"])
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.sampled_from(OTHERS), LINES)
+def test_the_other_modes_keep_json_and_are_stable_too(redactor: Redactor, line: bytes) -> None:
+    once = redactor.redact(line).data
+    json.loads(once.decode("utf-8", "surrogatepass"))
+    assert once.count(b"\n") == line.count(b"\n")
+    assert redactor.redact(once).data == once
