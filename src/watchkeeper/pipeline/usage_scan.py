@@ -10,7 +10,7 @@ from __future__ import annotations
 import marshal
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from watchkeeper.events.ownership import owner_of
@@ -23,7 +23,7 @@ from watchkeeper.sources.claude_code import usage_scan as scan
 from watchkeeper.sources.claude_code.discovery import TranscriptFile, find_transcripts
 from watchkeeper.sources.claude_code.usage_scan import Place, UsageScan, decode_plainly
 from watchkeeper.store.sqlite.reading import Reader
-from watchkeeper.store.sqlite.usage_cache import UsageCache, packed, unpacked
+from watchkeeper.store.sqlite.usage_cache import Chunk, UsageCache, chunked
 
 SMALL_BYTES = 1 << 20
 """Up to this much is read by the standard library alone: importing a faster decoder would take longer."""
@@ -77,8 +77,7 @@ def refresh(settings: Settings, reader: Reader, rates: RateCard) -> UsageCache |
         cache.close()
         return None
     if cached and cache.rates != rates.digest:
-        everything = UsageScan(dict(cache.requests()))
-        cache.put((), sums_of(everything.requests.values(), rates, 1), (), {}, (), rates.digest, anew=True)
+        cache.put((), sums_of(cache.requests().values(), rates), (), {}, (), rates.digest, anew=True)
     if pieces:
         shares = _scan(pieces, rates)
         _keep(cache, shares, rates)
@@ -116,13 +115,20 @@ def _overtaken(cached: dict[str, _Known], indexed: dict[str, _Known]) -> bool:
 
 
 class _Share(NamedTuple):
-    """What one process found in its pieces, with the requests' facts packed and their sums taken."""
+    """What one process found in its pieces: the keys of the requests, these in chunks, and their sums."""
 
-    packed: dict[str, bytes]
+    keys: list[str]
+    chunks: list[Chunk]
     sums: list[Sums]
     sessions: dict[str, list[Any]]
     copies: dict[str, list[str]]
     positions: list[Position]
+
+    def requests(self, keys: Collection[str]) -> dict[str, list[Any]]:
+        """Return the facts of those of the requests that are in this share."""
+        wanted = set(self.keys).intersection(keys)
+        found = (chunk.requests() for chunk in self.chunks) if wanted else ()
+        return {key: facts for chunk in found for key, facts in chunk.items() if key in wanted}
 
 
 def _scan(pieces: Sequence[Piece], rates: RateCard) -> list[_Share]:
@@ -142,41 +148,53 @@ def _processors() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _scan_share(pieces: Iterable[Piece], rates: RateCard, *, bulk: bool) -> _Share:
+def _scan_share(pieces: Sequence[Piece], rates: RateCard, *, bulk: bool) -> _Share:
     found, positions = UsageScan(), list[Position]()
+    # One buffer for all files: the memory of a new one would have to be made ready page by page each time.
+    largest = max((piece.file.size - piece.start for piece in pieces), default=0)
+    buffer = bytearray(min(largest, _BLOCK))
     for piece in pieces:
         try:
-            positions.append(_scan_piece(piece, found, bulk=bulk))
+            positions.append(_scan_piece(piece, found, buffer, bulk=bulk))
         except OSError:
             # Gone or not readable meanwhile: the import says so with the reason.
             continue
-    facts = {key: packed(request) for key, request in sorted(found.requests.items())}
-    return _Share(facts, sums_of(found.requests.values(), rates, 1), found.sessions, found.copies, positions)
+    requests = found.requests
+    sums = sums_of(requests.values(), rates)
+    return _Share(list(requests), chunked(requests), sums, found.sessions, found.copies, positions)
 
 
-def _scan_piece(piece: Piece, found: UsageScan, *, bulk: bool) -> Position:
+def _scan_piece(piece: Piece, found: UsageScan, buffer: bytearray, *, bulk: bool) -> Position:
+    """Scan a file up to its last whole line; a line longer than the buffer makes it grow."""
     file, offset = piece.file, piece.start
     place = Place(piece.source, file.session_hint, file.agent_hint)
+    filled = 0
     with open(file.location, "rb", buffering=0) as stream:  # noqa: PTH123 - thousands of files
         stream.seek(offset)
-        kept = b""
-        while block := stream.read(_BLOCK):
-            data = kept + block if kept else block
-            end = data.rfind(b"\n") + 1
-            kept = data[end:]
+        while filled < file.size - offset:
+            if filled == len(buffer):
+                buffer.extend(bytes(_BLOCK))
+            with memoryview(buffer) as view:
+                count = stream.readinto(view[filled : filled + file.size - offset])
+            if not count:
+                break
+            filled += count
+            end = buffer.rfind(b"\n", filled - count, filled) + 1
             if end:
-                _take(
-                    found, data if end == len(data) else data[:end], place, (file.location, offset), bulk=bulk
-                )
-                offset += end
-    if kept.rstrip(b"\0 \t\r").endswith(b"}"):
+                _take(found, buffer, end, place, (file.location, offset), bulk=bulk)
+                buffer[: filled - end] = buffer[end:filled]
+                offset, filled = offset + end, filled - end
+    rest = bytes(buffer[:filled])
+    if rest.rstrip(b"\0 \t\r").endswith(b"}"):
         # A last line without its end counts as far as it can be read, and is read again when it has grown.
-        _take(found, kept, place, (file.location, offset), bulk=False)
+        _take(found, rest, len(rest), place, (file.location, offset), bulk=False)
     return (file.location, file.size, file.mtime_ns, offset)
 
 
-def _take(found: UsageScan, data: bytes, place: Place, start: tuple[str, int], *, bulk: bool) -> None:
-    lines, starts = scan.telling_lines(data)
+def _take(
+    found: UsageScan, data: bytes | bytearray, size: int, place: Place, start: tuple[str, int], *, bulk: bool
+) -> None:
+    lines, starts = scan.telling_lines(data, size)
     if not lines:
         return
     if bulk:
@@ -188,7 +206,7 @@ def _take(found: UsageScan, data: bytes, place: Place, start: tuple[str, int], *
     found.take(decoded, place, lambda index: _line_number(start, data, places[index]))
 
 
-def _line_number(start: tuple[str, int], data: bytes, at: int) -> int:
+def _line_number(start: tuple[str, int], data: bytes | bytearray, at: int) -> int:
     """Return the number in its file of the line at a place in some bytes that begin at an offset."""
     path, offset = start
     with open(path, "rb") as stream:  # noqa: PTH123
@@ -211,18 +229,33 @@ def _scan_together(pieces: Sequence[Piece], rates: RateCard, processes: int) -> 
         if status:
             yield _scan_share(share, rates, bulk=True)
         else:
-            yield _Share(*marshal.loads(data))  # noqa: S302 - from our own child
+            keys, chunks, *rest = marshal.loads(data)  # noqa: S302 - from our own child
+            yield _Share(keys, [Chunk(*chunk) for chunk in chunks], *rest)
 
 
 def _shares(pieces: Sequence[Piece], count: int) -> list[list[Piece]]:
-    """Split by size, the largest first, each to whom has the least so far."""
+    """Split by size, the largest first, each to whom has the least so far.
+
+    Files of one project stay together where that gives fair shares: copies of a session are in the same project, and
+    what two shares hold has to be joined.
+    """
+    projects: dict[str, list[Piece]] = {}
+    for piece in pieces:
+        projects.setdefault(piece.file.relative.partition("/")[0], []).append(piece)
+    total = sum(map(_bytes_of, projects.values()))
+    fair = all(_bytes_of(group) * count < total * 1.2 for group in projects.values())
+    groups = list(projects.values()) if fair else [[piece] for piece in pieces]
     shares: list[list[Piece]] = [[] for _ in range(count)]
     sizes = [0] * count
-    for piece in sorted(pieces, key=lambda piece: piece.start - piece.file.size):
+    for group in sorted(groups, key=_bytes_of, reverse=True):
         least = sizes.index(min(sizes))
-        shares[least].append(piece)
-        sizes[least] += piece.file.size - piece.start
+        shares[least].extend(group)
+        sizes[least] += _bytes_of(group)
     return shares
+
+
+def _bytes_of(pieces: Iterable[Piece]) -> int:
+    return sum(piece.file.size - piece.start for piece in pieces)
 
 
 def _start(share: list[Piece], rates: RateCard) -> tuple[int, int]:
@@ -237,7 +270,9 @@ def _start(share: list[Piece], rates: RateCard) -> tuple[int, int]:
     try:
         os.close(receiving)
         with os.fdopen(sending, "wb") as stream:
-            stream.write(marshal.dumps(tuple(_scan_share(share, rates, bulk=True))))
+            found = _scan_share(share, rates, bulk=True)
+            plain = found._replace(chunks=[tuple(chunk) for chunk in found.chunks])  # type: ignore[misc]
+            stream.write(marshal.dumps(tuple(plain)))
         status = 0
     finally:
         # Whatever happened: this process must not go on as if it were the command.
@@ -246,48 +281,52 @@ def _start(share: list[Piece], rates: RateCard) -> tuple[int, int]:
 
 def _keep(cache: UsageCache, shares: Sequence[_Share], rates: RateCard) -> None:
     """Store what was found, after joining what several shares, or the cache, know of the same request."""
-    packed_requests: dict[str, bytes] = {}
+    seen: set[str] = set()
     twice: set[str] = set()
     copies = cache.copies()
     sessions = UsageScan()
     for share in shares:
-        twice |= packed_requests.keys() & share.packed.keys()
-        packed_requests |= share.packed
+        twice |= seen.intersection(share.keys)
+        seen.update(share.keys)
         copies |= share.copies
         sessions.merge(UsageScan({}, share.sessions))
     before: dict[str, list[Any]] = {}
     if not cache.empty:
-        before = dict(cache.requests({*packed_requests, *copies}))
+        before = cache.requests(seen | copies.keys())
         sessions.merge(UsageScan({}, cache.sessions(list(sessions.sessions))))
-    changed = twice | before.keys() | copies.keys()
-    sums = [row for share in shares for row in share.sums]
-    for share in shares:
-        sums += sums_of(_facts(share, changed).values(), rates, -1)
-    sums += sums_of(before.values(), rates, -1)
-    joined = UsageScan(before, copies=copies)
-    for share in shares:
-        joined.merge(UsageScan(_facts(share, changed)))
+    joined, sums = _joined(shares, twice | before.keys() | copies.keys(), before, copies, rates)
     names = {name for claimants in joined.copies.values() for name in claimants} - sessions.sessions.keys()
     sessions.merge(UsageScan({}, cache.sessions(names)))
     for key, claimants in joined.copies.items():
         ends = {name: _end(sessions.sessions.get(name)) for name in claimants}
         joined.requests[key][scan.SESSION] = owner_of(claimants, ends)
-    sums += sums_of(joined.requests.values(), rates, 1)
-    packed_requests |= {key: packed(request) for key, request in joined.requests.items()}
-    positions = [position for share in shares for position in share.positions]
+    sums += sums_of(joined.requests.values(), rates)
     cache.put(
-        sorted(packed_requests.items()),
+        [*(chunk for share in shares for chunk in share.chunks), *chunked(joined.requests)],
         sums,
         sessions.sessions.items(),
         joined.copies,
-        positions,
+        [position for share in shares for position in share.positions],
         rates.digest,
     )
 
 
-def _facts(share: _Share, keys: set[str]) -> dict[str, list[Any]]:
-    """Return the facts of those of the requests that a share holds."""
-    return {key: unpacked(share.packed[key]) for key in keys & share.packed.keys()}
+def _joined(
+    shares: Sequence[_Share],
+    keys: Collection[str],
+    before: dict[str, list[Any]],
+    copies: dict[str, list[str]],
+    rates: RateCard,
+) -> tuple[UsageScan, list[Sums]]:
+    """Join what is known of some requests; return it, and the sums without any of them."""
+    sums = [row for share in shares for row in share.sums]
+    sums += sums_of(before.values(), rates, -1)
+    joined = UsageScan(before, copies=copies)
+    for share in shares:
+        found = share.requests(keys)
+        sums += sums_of(found.values(), rates, -1)
+        joined.merge(UsageScan(found))
+    return joined, sums
 
 
 def _end(session: list[Any] | None) -> int | None:

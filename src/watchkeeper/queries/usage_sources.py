@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import Any
 
-from watchkeeper.events.usage import quarter_of, split_cache_writes
+from watchkeeper.events.usage import QUARTER_MS, quarter_of, split_cache_writes
 from watchkeeper.pricing.rates import RateCard
 from watchkeeper.queries.usage import Filter, Part, Requests
 from watchkeeper.sources.claude_code import usage_scan as scan
@@ -102,7 +102,7 @@ _DETAILS = ("request_key", *DIMENSIONS, "last_at", *COUNTS)
 def _details(reader: Reader, cache: UsageCache, rates: RateCard) -> Iterator[tuple[Any, ...]]:
     columns = ", ".join(("last_at", "counted", "partial", *_GROWING, *_SAID))
     known = f"SELECT {columns} FROM main.requests WHERE request_key = ?"
-    for key, facts in cache.requests():
+    for key, facts in cache.requests().items():
         row = reader.row(known, (key,))
         if row is not None and not _complete(row, facts):
             continue
@@ -128,8 +128,8 @@ def _complete(row: dict[str, Any], facts: list[Any]) -> bool:
     return more
 
 
-def sums_of(requests: Iterable[list[Any]], rates: RateCard, sign: int) -> list[Sums]:
-    """Return the sums of some requests as rows of the cache; negative ones take away."""
+def sums_of(requests: Iterable[list[Any]], rates: RateCard, sign: int = 1) -> list[Sums]:
+    """Return the sums of some requests as rows of the cache; with a negative sign such as take away."""
     found: dict[tuple[Any, ...], Sums] = {}
     for facts in requests:
         counts = counts_of(facts, rates)
@@ -138,20 +138,56 @@ def sums_of(requests: Iterable[list[Any]], rates: RateCard, sign: int) -> list[S
         key = dimensions_of(facts)
         sums = found.get(key)
         if sums is None:
-            found[key] = list(counts) if sign > 0 else [-count for count in counts]
-        else:
-            for place, count in enumerate(counts):
-                if count:
-                    sums[place] += sign * count
+            found[key] = list(counts)
+            continue
+        # Spelt out, as this is done for every request of a first bill.
+        (
+            requests_,
+            fresh,
+            output,
+            five,
+            hour,
+            read,
+            searches,
+            cost,
+            reported,
+            computed,
+            free,
+            partial_,
+            nested,
+        ) = counts
+        sums[0] += requests_
+        sums[1] += fresh
+        sums[2] += output
+        sums[3] += five
+        sums[4] += hour
+        sums[5] += read
+        sums[7] += cost
+        sums[8] += reported
+        sums[9] += computed
+        sums[11] += partial_
+        if searches or free or nested:
+            sums[6] += searches
+            sums[10] += free
+            sums[12] += nested
+    if sign < 0:
+        return [[*key, *(-count for count in sums)] for key, sums in found.items()]
     return [[*key, *sums] for key, sums in found.items()]
 
 
 def dimensions_of(facts: list[Any]) -> tuple[Any, ...]:
     """Return a scanned request's value of each of the cache's dimensions."""
+    at = facts[scan.LAST_AT]
     agent = facts[scan.AGENT] or ("sidechain" if facts[scan.SIDECHAIN] else None)
-    quarter = quarter_of(moment(facts))
-    names = (facts[scan.BRANCH], facts[scan.SKILL], facts[scan.SERVER])
-    return (quarter, facts[scan.SESSION], facts[scan.MODEL], agent, *names)
+    return (
+        at - at % QUARTER_MS if at else None,
+        facts[scan.SESSION],
+        facts[scan.MODEL],
+        agent,
+        facts[scan.BRANCH],
+        facts[scan.SKILL],
+        facts[scan.SERVER],
+    )
 
 
 def moment(facts: list[Any]) -> int | None:

@@ -102,7 +102,7 @@ class Line(Struct):
 _decoder = Decoder(Line)
 
 
-def decode_telling(lines: list[bytes], starts: list[int]) -> Telling:
+def decode_telling(lines: list[bytes | bytearray], starts: list[int]) -> Telling:
     """Return the lines decoded, those that do not fit as `usage_scan.decode_plainly` reads them."""
     try:
         return _decoder.decode_lines(b"\n".join(lines)), starts
@@ -110,7 +110,7 @@ def decode_telling(lines: list[bytes], starts: list[int]) -> Telling:
         return _one_by_one(lines, starts)
 
 
-def _one_by_one(lines: list[bytes], starts: list[int]) -> Telling:
+def _one_by_one(lines: list[bytes | bytearray], starts: list[int]) -> Telling:
     found: list[Any] = []
     places: list[int] = []
     for line, start in zip(lines, starts, strict=True):

@@ -336,7 +336,7 @@ Telling = tuple[list[Any], list[int]]
 """Lines, and for each the place where it begins."""
 
 
-def decode_plainly(lines: Sequence[bytes], starts: Sequence[int]) -> Telling:
+def decode_plainly(lines: Sequence[bytes | bytearray], starts: Sequence[int]) -> Telling:
     """Return lines decoded one by one and mended where need be: an object each, several, or none."""
     found: list[Any] = []
     places: list[int] = []
@@ -348,29 +348,33 @@ def decode_plainly(lines: Sequence[bytes], starts: Sequence[int]) -> Telling:
     return found, places
 
 
-def telling_lines(data: bytes) -> Telling:
+def telling_lines(data: bytes | bytearray, size: int) -> Telling:
     """Return the lines that say something of usage, one with the session's folder and one with its end; and offsets.
 
     Text inside a line has its quotes escaped, so what looks for a quoted word finds structure alone.
+
+    Args:
+        data: Lines; what is behind them is of no concern.
+        size: Bytes that the lines take.
     """
     starts: list[int] = []
-    lines: list[bytes] = []
+    lines: list[bytes | bytearray] = []
     find, behind = data.find, data.rfind
 
     def take(at: int) -> int:
-        start, end = behind(b"\n", 0, at) + 1, find(b"\n", at)
+        start, end = behind(b"\n", 0, at) + 1, find(b"\n", at, size)
         starts.append(start)
-        lines.append(data[start:] if end < 0 else data[start:end])
+        lines.append(data[start:size] if end < 0 else data[start:end])
         return end
 
-    at = find(b'"cwd"')
+    at = find(b'"cwd"', 0, size)
     if at >= 0:
         take(at)
-    at = find(_ANSWER)
+    at = find(_ANSWER, 0, size)
     while at >= 0:
         end = take(at)
-        at = -1 if end < 0 else find(_ANSWER, end)
-    at = behind(b'"timestamp"')
+        at = -1 if end < 0 else find(_ANSWER, end, size)
+    at = behind(b'"timestamp"', 0, size)
     if at >= 0:
         take(at)
     return lines, starts
@@ -379,10 +383,10 @@ def telling_lines(data: bytes) -> Telling:
 _ANSWER = b'"assistant"'
 
 
-def _objects(line: bytes) -> Sequence[Any]:
+def _objects(line: bytes | bytearray) -> Sequence[Any]:
     try:
         return (json.loads(line),)
     except (ValueError, RecursionError):
         from watchkeeper.sources.claude_code.lines import decode_objects
 
-        return decode_objects(line)
+        return decode_objects(bytes(line))

@@ -4,22 +4,25 @@ Whoever asks for the bill before the import is done gets it from a quick scan. W
 the index has caught up, so that the next question reads only what is new. Nothing here is a record: the file may be
 removed at any time.
 
-Requests are kept as they were scanned, to be joined with what comes later, and as sums by quarter-hour, to be read.
-Sums are only ever added: a request that grew adds the difference.
+Requests are kept as they were scanned, to be joined with what comes later, in chunks of many: a later chunk's word on
+a request is the valid one. Beside them stand sums by quarter-hour, to be read. Sums are only ever added: a request that
+grew adds the difference.
 """
 
 from __future__ import annotations
 
 import json
 import marshal
-from collections.abc import Iterable, Iterator, Sequence
+from array import array
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+from zlib import crc32
 
 import apsw
 
-VERSION = 1
+VERSION = 2
 
 DIMENSIONS = ("quarter", "session_id", "model", "agent_id", "branch", "skill", "mcp_server")
 """What sums are taken by; the first is in epoch milliseconds."""
@@ -32,7 +35,7 @@ COUNTS = (
 """What is summed."""
 
 _DDL = f"""
-CREATE TABLE requests (request_key TEXT PRIMARY KEY, facts BLOB) WITHOUT ROWID;
+CREATE TABLE chunks (number INTEGER PRIMARY KEY, marks BLOB, facts BLOB);
 CREATE TABLE sums ({", ".join((*DIMENSIONS, *COUNTS))});
 CREATE TABLE sessions (session_id TEXT PRIMARY KEY, cwd_rank INTEGER, cwd_at INTEGER, cwd TEXT, last_at INTEGER)
     WITHOUT ROWID;
@@ -41,7 +44,32 @@ CREATE TABLE files (path TEXT PRIMARY KEY, size INTEGER, mtime_ns INTEGER, posit
 CREATE TABLE meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
 PRAGMA user_version = {VERSION};
 """
-_TABLES = ("requests", "sums", "sessions", "copies", "files", "meta")
+_CHUNK = 1000
+_TABLES = ("chunks", "sums", "sessions", "copies", "files", "meta")
+
+
+class Chunk(NamedTuple):
+    """Some requests as they are kept: a small mark of each key, to find them by, and the packed facts."""
+
+    marks: bytes
+    facts: bytes
+
+    @classmethod
+    def of(cls, requests: dict[str, list[Any]]) -> Chunk:
+        """Pack some requests."""
+        marks = array("I", [crc32(key.encode()) for key in requests])
+        return cls(marks.tobytes(), marshal.dumps(requests))
+
+    def requests(self) -> dict[str, list[Any]]:
+        """Return the requests."""
+        found: dict[str, list[Any]] = marshal.loads(self.facts)  # noqa: S302 - our own, in an owner-only file
+        return found
+
+
+def chunked(requests: dict[str, list[Any]]) -> list[Chunk]:
+    """Return requests in chunks of a size that is quick to read for a few of them."""
+    items = list(requests.items())
+    return [Chunk.of(dict(items[start : start + _CHUNK])) for start in range(0, len(items), _CHUNK)]
 
 
 class UsageCache:
@@ -69,15 +97,24 @@ class UsageCache:
         """Whether nothing is kept."""
         return not any(self.connection.execute("SELECT 1 FROM files LIMIT 1"))
 
-    def requests(self, keys: Iterable[str] | None = None) -> Iterator[tuple[str, list[Any]]]:
-        """Yield the facts of the given requests that are known, or of all."""
-        if keys is None:
-            for key, facts in self.connection.execute("SELECT * FROM requests"):
-                yield key, unpacked(facts)
-            return
-        for key in keys:
-            for _, facts in self.connection.execute("SELECT * FROM requests WHERE request_key = ?", (key,)):
-                yield key, unpacked(facts)
+    def requests(self, keys: Collection[str] | None = None) -> dict[str, list[Any]]:
+        """Return the facts of the given requests that are known, or of all."""
+        wanted = None if keys is None else {crc32(key.encode()) for key in keys}
+        if wanted is not None and not wanted:
+            return {}
+        found: dict[str, list[Any]] = {}
+        for number, marks in self.connection.execute("SELECT number, marks FROM chunks ORDER BY number"):
+            if wanted is None:
+                found.update(self._chunk(number))
+            elif not wanted.isdisjoint(array("I", marks)):
+                chunk = self._chunk(number)
+                found.update((key, chunk[key]) for key in chunk.keys() & set(keys or ()))
+        return found
+
+    def _chunk(self, number: int) -> dict[str, list[Any]]:
+        for (facts,) in self.connection.execute("SELECT facts FROM chunks WHERE number = ?", (number,)):
+            return Chunk(b"", facts).requests()
+        return {}
 
     def sessions(self, names: Iterable[str]) -> dict[str, list[Any]]:
         """Return what is known of some sessions."""
@@ -90,7 +127,7 @@ class UsageCache:
 
     def put(
         self,
-        requests: Iterable[tuple[str, bytes]],
+        chunks: Iterable[Chunk],
         sums: Iterable[Sequence[Any]],
         sessions: Iterable[tuple[str, Sequence[Any]]],
         copies: dict[str, list[str]],
@@ -102,7 +139,7 @@ class UsageCache:
         """Store what a scan found in one transaction.
 
         Args:
-            requests: By key the packed facts (see `packed`).
+            chunks: Requests; those of a chunk hold against all chunks before it.
             sums: Rows of `DIMENSIONS` and `COUNTS` to be added.
             sessions: What is known of sessions.
             copies: Requests that several sessions claim.
@@ -114,7 +151,7 @@ class UsageCache:
         with connection:
             if anew:
                 connection.execute("DELETE FROM sums")
-            connection.executemany("INSERT OR REPLACE INTO requests VALUES (?, ?)", requests)
+            connection.executemany("INSERT INTO chunks (marks, facts) VALUES (?, ?)", chunks)
             marks = ", ".join("?" for _ in (*DIMENSIONS, *COUNTS))
             connection.executemany(f"INSERT INTO sums VALUES ({marks})", sums)
             connection.executemany(
@@ -144,17 +181,6 @@ class UsageCache:
     def close(self) -> None:
         """Close the file."""
         self.connection.close()
-
-
-def packed(facts: list[Any]) -> bytes:
-    """Return a request's facts as they are kept."""
-    return marshal.dumps(facts)
-
-
-def unpacked(data: bytes) -> list[Any]:
-    """Return the facts that `packed` wrote."""
-    facts: list[Any] = marshal.loads(data)  # noqa: S302 - in an owner-only file, or from our own child
-    return facts
 
 
 def _open(path: Path) -> apsw.Connection | None:
