@@ -80,7 +80,7 @@ def _create(arguments: argparse.Namespace, context: Context) -> int:
         Path(settings.environment.get("HOME") or Path.home()),
         arguments.name,
         path,
-        redactor=None if arguments.raw else Redactor(),
+        redactor=None if arguments.raw else Redactor.from_settings(settings),
         with_files=arguments.with_files,
     )
     if context.json:

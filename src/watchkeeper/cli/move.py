@@ -63,7 +63,7 @@ def change(arguments: argparse.Namespace, context: Context, kind: str) -> int:
     config_dirs = settings.claude_config_dirs
     folders = change_of(arguments.old, arguments.new)
     plan = make_plan(kind, folders, config_dirs, settings.environment, arguments.session)
-    findings = audit(plan, config_dirs, settings.environment, Redactor())
+    findings = audit(plan, config_dirs, settings.environment, Redactor.from_settings(settings))
     blocked = any(finding.severity == BLOCK for finding in findings) and not arguments.force
     nothing = not plan.sessions
     _print_audit(plan, findings, context)
