@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
 
 import pytest
+from documented_history import PROJECT, SECRETS, SESSION, make_history
 from harness_system import wk
 
-from watchkeeper.pipeline.demo import load_demo
-from watchkeeper.pipeline.recording import Recording
-from watchkeeper.queries.sessions import list_sessions
 from watchkeeper.queries.timeline import timeline
 from watchkeeper.settings import Settings
 from watchkeeper.store.sqlite.reading import open_reader
@@ -25,6 +24,8 @@ DOCUMENTS = [
 MAKE_TARGETS = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
 NOT_RUN = {"up", "demo", "doctor", "install", "uninstall", "url", "down"}
 """They start or change what a test of documents should not; each has tests of its own."""
+WIDTH = 88
+"""Columns of the terminal that outputs were shown on: what a page of code has room for."""
 
 
 def blocks(document: Path) -> list[str]:
@@ -41,21 +42,61 @@ def inline_commands() -> list[str]:
     return sorted(set(re.findall(r"`wk ([a-z]+)", text)))
 
 
+def shown_outputs() -> list[tuple[str, str]]:
+    """Return each command that the documents show the output of, with that output."""
+    shown = re.compile(r"^```\n(wk [^\n]+)\n```\n\n```text\n(.*?)^```", re.MULTILINE | re.DOTALL)
+    return [pair for document in DOCUMENTS for pair in shown.findall(document.read_text(encoding="utf-8"))]
+
+
+@pytest.fixture
+def values(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """A home with a history, and what the words in capitals stand for in it."""
+    monkeypatch.setenv("TZ", "UTC")
+    monkeypatch.setenv("COLUMNS", str(WIDTH))
+    make_history(settings)
+    (tmp_path / "moved").mkdir()
+    (tmp_path / "deploy.txt").write_text(SECRETS)
+    return {
+        "SESSION": SESSION,
+        "FILE": str(tmp_path / "bundle.jsonl"),
+        "FROM": PROJECT,
+        "TO": str(tmp_path / "moved"),
+        "deploy.txt": str(tmp_path / "deploy.txt"),
+    }
+
+
+def words_of(line: str, values: dict[str, str]) -> list[str]:
+    return [values.get(word, word) for word in shlex.split(line)[1:]]
+
+
 @pytest.mark.parametrize("line", block_lines("wk "))
-def test_a_shown_command_runs_on_a_real_record(line: str, settings: Settings, tmp_path: Path) -> None:
-    words = line.removeprefix("wk ").split()
+def test_a_shown_command_runs_on_a_real_record(line: str, settings: Settings, values: dict[str, str]) -> None:
+    words = words_of(line, values)
     if words[0] in NOT_RUN:
         wk(settings, words[0], "--help")
         return
-    with Recording(settings) as recording:
-        load_demo(recording)
-    with open_reader(settings.places) as reader:
-        session = list_sessions(reader)["sessions"][0]["session_id"]
-        items = timeline(reader, session)["items"]
-    call = next(item["call"]["tool_use_id"] for item in items if item["call"])
-    values = {"SESSION": session, "CALL": call, "FILE": str(tmp_path / "bundle.jsonl")}
-    done = wk(settings, *(values.get(word, word) for word in words))
+    if "CALL" in words:
+        wk(settings, "sessions")
+        with open_reader(settings.places) as reader:
+            items = timeline(reader, SESSION)["items"]
+        call = next(item["call"]["tool_use_id"] for item in items if item["call"])
+        words[words.index("CALL")] = call
+    done = wk(settings, *words)
     assert done.stdout.strip()
+
+
+@pytest.mark.parametrize(("line", "shown"), shown_outputs())
+def test_a_shown_output_is_what_the_command_prints(
+    line: str, shown: str, settings: Settings, values: dict[str, str]
+) -> None:
+    """Line by line and in this order; an ellipsis stands for lines left out."""
+    printed = iter([row.rstrip() for row in wk(settings, *words_of(line, values)).stdout.splitlines()])
+    for row in shown.splitlines():
+        assert row in {"", "…"} or row in printed, f"not printed here: {row}"
+
+
+def test_outputs_are_shown_at_all() -> None:
+    assert len(shown_outputs()) >= 5
 
 
 @pytest.mark.parametrize("command", inline_commands())

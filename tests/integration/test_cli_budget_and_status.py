@@ -118,6 +118,18 @@ def test_the_line_of_an_api_account(settings: Settings, spent_today: Path) -> No
     assert "today $3.10 API-equivalent" in equivalent
 
 
+def test_usage_says_whether_its_figures_are_billed(settings: Settings, spent_today: Path) -> None:
+    """Quota in the client's status tells a subscription; a damaged file of it costs the bill nothing."""
+    assert wk_json(settings, "usage")["api_equivalent"] is False
+    line(settings, STATUS | {"transcript_path": str(spent_today)})
+    assert wk_json(settings, "usage")["api_equivalent"] is True
+    assert "these figures are API-equivalent" in wk(settings, "usage").stdout
+    settings.places.state.write_bytes(b"no database" * 1000)
+    done = wk(settings, "usage")
+    assert "3.10" in done.stdout
+    assert "whether this is a subscription is not known" in done.stderr
+
+
 def test_what_is_not_on_record_yet_makes_a_lower_bound(settings: Settings, spent_today: Path) -> None:
     """The line waits for nobody: a transcript that has grown since shows."""
     with spent_today.open("a") as file:

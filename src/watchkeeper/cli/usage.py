@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from watchkeeper.cli.context import Context
 from watchkeeper.cli.tables import Cell, Column, table
-from watchkeeper.errors import UsageError
+from watchkeeper.errors import UsageError, WatchkeeperError
 
 if TYPE_CHECKING:
     from watchkeeper.store.sqlite.reading import Reader
@@ -79,7 +79,7 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
     if arguments.compare:
         stretches.append(_other(arguments.compare, where, now))
     answers = _answers(context, keys, stretches, arguments.tag)
-    document = answers[0]
+    document = {**answers[0], "api_equivalent": _is_api_equivalent(context, now)}
     if arguments.compare:
         document = {**document, "previous": _with_bounds(answers[1], stretches[1])}
     if context.json:
@@ -120,6 +120,36 @@ def _answers(
             requests = requests_of(reader, rates, cache, keys, where)
             answers.append(usage(requests, keys, where))
         return answers
+
+
+def _is_api_equivalent(context: Context, now_ms: int) -> bool:
+    """Tell whether figures say what a subscription's tokens would cost, and not what is billed."""
+    from watchkeeper.pricing.billing import SUBSCRIPTION, billing_mode
+    from watchkeeper.queries.quota import billing
+    from watchkeeper.store.sqlite.state import read_state
+
+    mode = billing_mode(context.settings["billing.mode"])
+    try:
+        with read_state(context.settings.places) as state:
+            return billing(mode, state, now_ms) == SUBSCRIPTION
+    except WatchkeeperError as error:
+        context.note(f"wk: whether this is a subscription is not known: {error}")
+        return mode == SUBSCRIPTION
+
+
+def _with_billing(context: Context, document: dict[str, Any], now: int) -> dict[str, Any]:
+    """Return the answer with how it is paid for: on a subscription, money is what the tokens would cost by the list."""
+    mode, places = context.settings["billing.mode"], context.settings.places
+    if mode == "auto" and not places.state.exists():
+        return {**document, "billing": "api"}
+    from watchkeeper.queries.quota import billing, session_billing
+    from watchkeeper.store.sqlite.state import read_state
+
+    with read_state(places) as state:
+        for row in document["rows"]:
+            if set(row["key"]) >= {"session"} and row["key"]["session"]:
+                row["billing"] = session_billing(mode, state, row["key"]["session"], row["key"].get("model"))
+        return {**document, "billing": billing(mode, state, now)}
 
 
 def _tagged(context: Context, reader: Reader, tag: str) -> frozenset[str]:
@@ -193,7 +223,7 @@ def _print(context: Context, keys: tuple[str, ...], document: dict[str, Any]) ->
         context.line(
             context.style("a request that asked for several tools is counted at the first one", "dim")
         )
-    for line in _remarks(total, rows, context):
+    for line in _remarks(total, rows, equivalent=document["api_equivalent"]):
         context.line(context.style(line, "dim"))
 
 
@@ -245,7 +275,7 @@ def _short(count: int) -> str:
     return f"{count / 10**12:.1f}T"
 
 
-def _remarks(total: dict[str, Any], rows: list[dict[str, Any]], context: Context) -> list[str]:
+def _remarks(total: dict[str, Any], rows: list[dict[str, Any]], *, equivalent: bool) -> list[str]:
     basis = total["cost_basis"]
     said = [f"{basis[name]:,} {name}" for name in ("reported", "computed", "estimated") if basis[name]]
     remarks = [f"cost: {', '.join(said) or 'nothing priced'} (requests) · prices: wk prices"]
@@ -263,7 +293,7 @@ def _remarks(total: dict[str, Any], rows: list[dict[str, Any]], context: Context
             f"{len(differing):,} sessions differ from the client's own total, which counts what transcripts leave out"
             " (--json: client_cost_usd)"
         )
-    if context.settings["billing.mode"] == "subscription":
+    if equivalent:
         remarks.append(
             "on a subscription these figures are API-equivalent: what the tokens would cost by the list"
         )
