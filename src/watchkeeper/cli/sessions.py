@@ -7,7 +7,7 @@ import time
 from typing import Any
 
 from watchkeeper.cli.context import Context
-from watchkeeper.cli.freshness import fresh_reader, with_age
+from watchkeeper.cli.freshness import quick_reader, with_age
 from watchkeeper.cli.periods import local_time
 from watchkeeper.cli.search_view import hit_line
 from watchkeeper.cli.tables import Cell, Column, table
@@ -61,17 +61,19 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
         rebuild_with_progress(context)
     from watchkeeper.queries.sessions import list_sessions
 
-    with fresh_reader(context) as (reader, age):
+    words = _words(arguments)
+    with quick_reader(context, words, since) as (reader, age, newer):
         answer = list_sessions(
             reader,
-            words=_words(arguments),
+            words=words,
             project=arguments.project,
             since_ms=since,
             until_ms=until,
             limit=min(arguments.limit, _MOST),
             now_ms=now,
+            newer=newer,
         )
-    unread = _unread(context) if age != 0 else None
+    unread = _unread(context) if age != 0 and not newer else None
     if context.json:
         context.emit(with_age(answer | ({"import": unread} if unread else {}), age))
         return 0

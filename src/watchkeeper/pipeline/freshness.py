@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from watchkeeper.pipeline.folders import agent_folders
 from watchkeeper.pipeline.tombstones import Tombstones
@@ -16,12 +17,58 @@ from watchkeeper.sources.claude_code.discovery import TranscriptFile, find_trans
 from watchkeeper.store.sqlite.reading import Reader, open_reader
 
 
+class Grown(NamedTuple):
+    """A transcript that was read and has grown since.
+
+    Attributes:
+        path: Where it is.
+        position: How much of it is on record, in bytes.
+        size: Bytes now.
+        mtime_ns: When it was changed last before it was read.
+    """
+
+    path: str
+    position: int
+    size: int
+    mtime_ns: int
+
+
 def is_stale(settings: Settings) -> bool:
     """Return whether the spool or a transcript holds something that is not on record."""
     if not settings.places.database.exists():
         return True
     with open_reader(settings.places) as reader:
-        return _spool_is_ahead(reader, settings.places.spool) or _transcripts_are_ahead(reader, settings)
+        return news(settings, reader) != []
+
+
+def news(settings: Settings, reader: Reader) -> list[Grown] | None:
+    """Return the transcripts that have grown since they were read; ``None`` where more than that is new."""
+    if _spool_is_ahead(reader, settings.places.spool):
+        return None
+    rows = reader.connection.execute("SELECT path, size, mtime_ns FROM files")
+    known = {path: (size, mtime_ns) for path, size, mtime_ns in rows}
+    # Nearly always no more has happened, and a glance costs half of what it takes to list every file properly.
+    folders = agent_folders(settings, reader.connection)
+    tombstones = Tombstones.of(settings.places, reader.connection)
+    found = {folder: _glance(folder, known, tombstones) for folder in folders}
+    if None not in found.values():
+        return [item for grown in found.values() for item in grown or ()]
+    ahead = any(found.values()) or any(
+        item.size and _is_ahead(item, known.get(item.location)) and not tombstones.hides(item.relative)
+        for folder, grown in found.items()
+        if grown is None
+        for item in find_transcripts(folder).files
+    )
+    return None if ahead else []
+
+
+def _glance(folder: Path, known: dict[str, tuple[int, int]], tombstones: Tombstones) -> list[Grown] | None:
+    """Return the transcripts of one of the agent's folders that have grown; ``None`` where in doubt."""
+    root = os.path.join(folder, "projects")  # noqa: PTH118
+    grown: list[Grown] = []
+    if not _all_known(root, known, grown):
+        return None
+    return [item for item in grown if not tombstones.hides(item.path.removeprefix(root + "/"))]
 
 
 def _spool_is_ahead(reader: Reader, spool: Path) -> bool:
@@ -64,27 +111,8 @@ def _segment_sizes(folder: Path) -> Iterator[int]:
             yield entry.stat(follow_symlinks=False).st_size
 
 
-def _transcripts_are_ahead(reader: Reader, settings: Settings) -> bool:
-    rows = reader.connection.execute("SELECT path, size, mtime_ns FROM files")
-    known = {path: (size, mtime_ns) for path, size, mtime_ns in rows}
-    # Nearly always nothing has changed, and a glance costs half of what it takes to list every file properly.
-    doubtful = [
-        config_dir
-        for config_dir in agent_folders(settings, reader.connection)
-        if not _all_known(os.path.join(config_dir, "projects"), known)  # noqa: PTH118
-    ]
-    if not doubtful:
-        return False
-    tombstones = Tombstones.of(settings.places, reader.connection)
-    return any(
-        item.size and _is_ahead(item, known.get(item.location)) and not tombstones.hides(item.relative)
-        for config_dir in doubtful
-        for item in find_transcripts(config_dir).files
-    )
-
-
-def _all_known(folder: str, known: dict[str, tuple[int, int]]) -> bool:
-    """Tell whether every transcript in a folder is as it was read; in doubt it is not."""
+def _all_known(folder: str, known: dict[str, tuple[int, int]], grown: list[Grown]) -> bool:
+    """Tell whether every transcript in a folder is as it was read, or in `grown` then; in doubt it is not."""
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
@@ -93,11 +121,14 @@ def _all_known(folder: str, known: dict[str, tuple[int, int]]) -> bool:
                 if entry.name.endswith(".jsonl"):
                     status = entry.stat()
                     found = known.get(entry.path)
-                    if found is None or status.st_mtime_ns != found[1] or status.st_size < found[0]:
+                    if found is None or status.st_size < found[0]:
                         return False
-                    if status.st_size > found[0] and _holds_line_end(entry.path, found[0]):
+                    changed = status.st_mtime_ns != found[1]
+                    if changed and status.st_size == found[0]:
                         return False
-                elif entry.is_dir() and not _all_known(entry.path, known):
+                    if changed or (status.st_size > found[0] and _holds_line_end(entry.path, found[0])):
+                        grown.append(Grown(entry.path, found[0], status.st_size, found[1]))
+                elif entry.is_dir() and not _all_known(entry.path, known, grown):
                     return False
     except OSError:
         return False

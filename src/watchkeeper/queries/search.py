@@ -7,7 +7,7 @@ number of sessions is always exact; only what the page shows is unpacked.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from watchkeeper.queries.search_context import Contexts, Place
@@ -41,6 +41,7 @@ def search_sessions(
     limit: int = 10,
     cursor: str | None = None,
     now_ms: int | None = None,
+    newer: Mapping[str, int] | None = None,
 ) -> dict[str, Any]:
     """Return the sessions that hold every word, in the form of `sessions.list_sessions`, each with ``hits``.
 
@@ -58,6 +59,7 @@ def search_sessions(
         limit: Sessions on the page.
         cursor: The ``next`` of the page before.
         now_ms: The present time; the clock's when absent.
+        newer: As for `sessions.list_sessions`.
 
     Raises:
         UsageError: The cursor is not one of ours.
@@ -70,7 +72,7 @@ def search_sessions(
         ids = set.intersection(*({*texts, *names} for texts, names in zip(found, named, strict=True)))
         condition += " AND s.session_id IN (SELECT value FROM json_each(:found))"
         bindings["found"] = json.dumps(sorted(ids))
-    answer = page_of_sessions(reader, condition, bindings, limit, cursor, now_ms)
+    answer = page_of_sessions(reader, condition, bindings, limit, cursor, now_ms, newer)
     contexts = Contexts(reader, understood)
     for session in answer["sessions"]:
         documents = _preferred(reader, session["session_id"], found)

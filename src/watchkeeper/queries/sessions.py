@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from watchkeeper.errors import NotFoundError, UsageError
@@ -59,6 +59,7 @@ def list_sessions(
     limit: int = 10,
     cursor: str | None = None,
     now_ms: int | None = None,
+    newer: Mapping[str, int] | None = None,
 ) -> dict[str, Any]:
     """Return sessions by their latest event, newest first.
 
@@ -71,6 +72,8 @@ def list_sessions(
         limit: Sessions on the page.
         cursor: The ``next`` of the page before.
         now_ms: The present time; the clock's when absent.
+        newer: By session the time of an event that is not on record yet. Sessions that `since_ms` leaves out for want
+            of it stay out.
 
     Raises:
         UsageError: The cursor is not one of ours.
@@ -87,9 +90,10 @@ def list_sessions(
             limit=limit,
             cursor=cursor,
             now_ms=now_ms,
+            newer=newer,
         )
     condition, bindings = listed_condition(project, since_ms, until_ms)
-    return page_of_sessions(reader, condition, bindings, limit, cursor, now_ms)
+    return page_of_sessions(reader, condition, bindings, limit, cursor, now_ms, newer)
 
 
 def page_of_sessions(
@@ -99,6 +103,7 @@ def page_of_sessions(
     limit: int,
     cursor: str | None,
     now_ms: int | None,
+    newer: Mapping[str, int] | None = None,
 ) -> dict[str, Any]:
     """Return one page of the sessions ``s`` that meet a condition, newest first, and how many meet it in all.
 
@@ -111,19 +116,46 @@ def page_of_sessions(
         condition += " AND (coalesce(s.last_at, 0), s.session_id) < (:cursor_at, :cursor_id)"
         bindings |= _parse_cursor(cursor)
     bindings |= {"limit": limit + 1, "lag": now - 60_000}
+    picked = _newest(condition)
+    if newer:
+        picked = f"SELECT * FROM ({picked}) UNION {_among(condition)}"
+        bindings["newer"] = _json_of(newer)
     rows = list(
         reader.rows(
-            f"WITH picked AS (SELECT s.session_id FROM sessions s WHERE {condition}"
-            " ORDER BY s.last_at DESC, s.session_id DESC LIMIT :limit)"
-            f" SELECT s.*, {_COUNTS} WHERE s.session_id IN (SELECT session_id FROM picked)"
+            f"WITH picked AS ({picked}) SELECT s.*, {_COUNTS} WHERE s.session_id IN (SELECT session_id FROM picked)"
             " ORDER BY s.last_at DESC, s.session_id DESC",
             bindings,
         )
     )
+    if newer:
+        rows = _in_order(rows, newer)
     more = len(rows) > limit
     page = rows[:limit]
     following = f"{page[-1]['last_at'] or 0}:{page[-1]['session_id']}" if more and page else None
     return {"sessions": [session_view(reader, row, now) for row in page], "total": total, "next": following}
+
+
+def _newest(condition: str) -> str:
+    order = "ORDER BY s.last_at DESC, s.session_id DESC LIMIT :limit"
+    return f"SELECT s.session_id FROM sessions s WHERE {condition} {order}"
+
+
+def _among(condition: str) -> str:
+    given = "s.session_id IN (SELECT value FROM json_each(:newer))"
+    return f"SELECT s.session_id FROM sessions s WHERE {condition} AND {given}"
+
+
+def _json_of(newer: Mapping[str, int]) -> str:
+    import json
+
+    return json.dumps(list(newer))
+
+
+def _in_order(rows: list[dict[str, Any]], newer: Mapping[str, int]) -> list[dict[str, Any]]:
+    """Return the rows with their latest times, the newest first."""
+    for row in rows:
+        row["last_at"] = max(row["last_at"] or 0, newer.get(row["session_id"], 0)) or None
+    return sorted(rows, key=lambda row: (row["last_at"] or 0, row["session_id"]), reverse=True)
 
 
 def sessions_by_id(reader: Reader, ids: Sequence[str], now_ms: int | None = None) -> list[dict[str, Any]]:

@@ -26,11 +26,11 @@ import msgspec
 
 from watchkeeper.sources.claude_code.discovery import TranscriptFile
 from watchkeeper.sources.claude_code.lines import Skip, decode, decode_objects
+from watchkeeper.sources.claude_code.samples import read_at, sample_digest
 
 RANGE_BYTES = 512 << 10
 MAXIMUM_LINE = 50 << 20
 REST_NS = 60 * 10**9
-_SAMPLE = 4096
 _BLOCK = 1 << 20
 _MAXIMUM_META = 1 << 20
 
@@ -196,7 +196,7 @@ class TranscriptTail:
         return None
 
     def _read(self, descriptor: int, offset: int, size: int, max_bytes: int, rested: bool) -> _Piece | None:
-        chunk = _read_at(descriptor, offset, min(max_bytes, size - offset))
+        chunk = read_at(descriptor, offset, min(max_bytes, size - offset))
         end = offset + len(chunk)
         cut = chunk.rfind(b"\n") + 1
         if end >= size or len(chunk) < max_bytes:
@@ -214,7 +214,7 @@ class TranscriptTail:
         length = (end or size) - offset
         if length > self._maximum_line:
             return _Piece(None, end, end >= size) if end else None
-        data = _read_at(descriptor, offset, length)
+        data = read_at(descriptor, offset, length)
         if end or (rested and _is_complete(data)):
             return _Piece(data, offset + len(data), offset + len(data) >= size)
         return None
@@ -244,7 +244,7 @@ class TranscriptTail:
             device=status.st_dev,
             size=piece.end,
             mtime_ns=status.st_mtime_ns,
-            head_digest=_sample_digest(descriptor, piece.end),
+            head_digest=sample_digest(descriptor, piece.end),
             final=piece.final,
             skipped=((position.line, reason),) if piece.data is None else (),
         )
@@ -271,18 +271,18 @@ def _find_position(descriptor: int, size: int, cursor: Cursor | None) -> _Positi
     """Return where to read on; None when there can be nothing new."""
     if cursor is None:
         return _Position(0, 0, 1)
-    if size < cursor.offset or _sample_digest(descriptor, cursor.offset) != cursor.head_digest:
+    if size < cursor.offset or sample_digest(descriptor, cursor.offset) != cursor.head_digest:
         return _Position(cursor.generation + 1, 0, 1)
     if size == cursor.offset:
         return None
     position = _Position(cursor.generation, cursor.offset, cursor.lines)
-    if cursor.offset and _read_at(descriptor, cursor.offset - 1, 1) != b"\n":
+    if cursor.offset and read_at(descriptor, cursor.offset - 1, 1) != b"\n":
         return _behind_open_line(descriptor, size, position)
     return position
 
 
 def _behind_open_line(descriptor: int, size: int, position: _Position) -> _Position | None:
-    following = _read_at(descriptor, position.offset, 2)
+    following = read_at(descriptor, position.offset, 2)
     if following.startswith(b"\n"):
         position.offset += 1
     elif following == b"\r\n":
@@ -298,7 +298,7 @@ def _behind_open_line(descriptor: int, size: int, position: _Position) -> _Posit
 def _find_line_start(descriptor: int, offset: int) -> int:
     while offset:
         start = max(0, offset - _BLOCK)
-        found = _read_at(descriptor, start, offset - start).rfind(b"\n")
+        found = read_at(descriptor, start, offset - start).rfind(b"\n")
         if found >= 0:
             return start + found + 1
         offset = start
@@ -308,7 +308,7 @@ def _find_line_start(descriptor: int, offset: int) -> int:
 def _find_line_end(descriptor: int, offset: int, size: int) -> int | None:
     """Return the position behind the next line end."""
     while offset < size:
-        block = _read_at(descriptor, offset, min(_BLOCK, size - offset))
+        block = read_at(descriptor, offset, min(_BLOCK, size - offset))
         if not block:
             return None
         found = block.find(b"\n")
@@ -316,27 +316,6 @@ def _find_line_end(descriptor: int, offset: int, size: int) -> int | None:
             return offset + found + 1
         offset += len(block)
     return None
-
-
-def _sample_digest(descriptor: int, offset: int) -> str:
-    sample = _read_at(descriptor, 0, min(_SAMPLE, offset))
-    if offset > _SAMPLE:
-        length = min(_SAMPLE, offset - _SAMPLE)
-        sample += _read_at(descriptor, offset - length, length)
-    return hashlib.sha256(sample).hexdigest()
-
-
-def _read_at(descriptor: int, offset: int, length: int) -> bytes:
-    """Return up to ``length`` bytes: fewer when the file has become shorter meanwhile."""
-    data = os.pread(descriptor, length, offset)
-    if len(data) == length:
-        return data
-    pieces = [data]
-    while pieces[-1]:
-        offset += len(pieces[-1])
-        length -= len(pieces[-1])
-        pieces.append(os.pread(descriptor, length, offset))
-    return b"".join(pieces)
 
 
 def _is_complete(line: bytes) -> bool:
