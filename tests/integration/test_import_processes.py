@@ -92,9 +92,7 @@ def test_with_processes_the_record_is_the_same(tmp_path: Path, request: pytest.F
     together = imported(tmp_path, "together")
     assert together == alone
     assert len(together["sessions"]) == 6
-    assert SECRET not in json.dumps(
-        [row for row in together["prompts"] if str(row["session_id"])[0] in "35"]
-    )
+    assert SECRET not in json.dumps([row for row in together["prompts"] if str(row["session_id"])[0] in "35"])
 
 
 @pytest.mark.fault

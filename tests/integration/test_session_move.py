@@ -55,7 +55,14 @@ def totals(settings: Settings) -> dict[str, Any]:
         prompts = reader.value("SELECT count(*) FROM prompts")
     ids = sorted(row["session_id"] for row in listed)
     usage = [wk_json(settings, "usage", "--by", key)["rows"] for key in ("project", "day", "model")]
-    return {"sessions": ids, "sums": sums, "client": client, "calls": calls, "prompts": prompts, "usage": usage}
+    return {
+        "sessions": ids,
+        "sums": sums,
+        "client": client,
+        "calls": calls,
+        "prompts": prompts,
+        "usage": usage,
+    }
 
 
 def test_a_move_takes_the_sessions_along_and_changes_no_figure(agent: Path, settings: Settings) -> None:

@@ -79,7 +79,7 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
     if arguments.compare:
         stretches.append(_other(arguments.compare, where, now))
     answers = _answers(context, keys, stretches, arguments.tag)
-    document = {**answers[0], "api_equivalent": _is_api_equivalent(context, now)}
+    document = _with_billing(context, answers[0], now)
     if arguments.compare:
         document = {**document, "previous": _with_bounds(answers[1], stretches[1])}
     if context.json:
@@ -122,34 +122,28 @@ def _answers(
         return answers
 
 
-def _is_api_equivalent(context: Context, now_ms: int) -> bool:
-    """Tell whether figures say what a subscription's tokens would cost, and not what is billed."""
-    from watchkeeper.pricing.billing import SUBSCRIPTION, billing_mode
-    from watchkeeper.queries.quota import billing
-    from watchkeeper.store.sqlite.state import read_state
-
-    mode = billing_mode(context.settings["billing.mode"])
-    try:
-        with read_state(context.settings.places) as state:
-            return billing(mode, state, now_ms) == SUBSCRIPTION
-    except WatchkeeperError as error:
-        context.note(f"wk: whether this is a subscription is not known: {error}")
-        return mode == SUBSCRIPTION
-
-
-def _with_billing(context: Context, document: dict[str, Any], now: int) -> dict[str, Any]:
+def _with_billing(context: Context, document: dict[str, Any], now_ms: int) -> dict[str, Any]:
     """Return the answer with how it is paid for: on a subscription, money is what the tokens would cost by the list."""
-    mode, places = context.settings["billing.mode"], context.settings.places
-    if mode == "auto" and not places.state.exists():
-        return {**document, "billing": "api"}
-    from watchkeeper.queries.quota import billing, session_billing
-    from watchkeeper.store.sqlite.state import read_state
+    from watchkeeper.pricing.billing import API, AUTO, SUBSCRIPTION, billing_mode
 
-    with read_state(places) as state:
-        for row in document["rows"]:
-            if set(row["key"]) >= {"session"} and row["key"]["session"]:
-                row["billing"] = session_billing(mode, state, row["key"]["session"], row["key"].get("model"))
-        return {**document, "billing": billing(mode, state, now)}
+    mode, places = billing_mode(context.settings["billing.mode"]), context.settings.places
+    paid = mode
+    if mode == AUTO and not places.state.exists():
+        paid = API
+    else:
+        from watchkeeper.queries.quota import billing, session_billing
+        from watchkeeper.store.sqlite.state import read_state
+
+        try:
+            with read_state(places) as state:
+                for row in document["rows"]:
+                    session = row["key"].get("session")
+                    if session:
+                        row["billing"] = session_billing(mode, state, session, row["key"].get("model"))
+                paid = billing(mode, state, now_ms)
+        except WatchkeeperError as error:
+            context.note(f"wk: whether this is a subscription is not known: {error}")
+    return {**document, "billing": paid, "api_equivalent": paid == SUBSCRIPTION}
 
 
 def _tagged(context: Context, reader: Reader, tag: str) -> frozenset[str]:

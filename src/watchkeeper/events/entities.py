@@ -133,7 +133,9 @@ CALL: dict[str, Field] = {
     "file_size": Field("least", "bytes", "Size of the content read or written."),
     "file_created": Field("max", "0 or 1", "The file did not exist before."),
     "git": Field("least", "object", "Git operation that the client reports."),
-    "git_verb": Field("least", "word", "Git command on the command line; of several the one that changes most."),
+    "git_verb": Field(
+        "least", "word", "Git command on the command line; of several the one that changes most."
+    ),
     "effort": Field("least", "word", "Reasoning effort in force."),
     "evidence": Field("union", "[bit, source, ms]", "The observations behind this call."),
     "seen": _SEEN,
