@@ -122,3 +122,15 @@ def test_every_link_inside_the_repository_leads_somewhere() -> None:
         for target in re.findall(r"\]\(([^)#]+)", document.read_text(encoding="utf-8")):
             if "://" not in target:
                 assert (document.parent / target).exists(), f"{document.name}: {target}"
+
+
+def test_every_place_that_the_architecture_names_exists() -> None:
+    text = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`([\w.*-]+/[\w./*-]*)`", text))
+    missing = [
+        place
+        for place in named
+        if not any(list(folder.glob(place)) for folder in (ROOT, ROOT / "src" / "watchkeeper"))
+    ]
+    assert named
+    assert not missing
