@@ -12,7 +12,10 @@ import pytest
 SOURCES = Path(__file__).resolve().parents[2] / "src"
 FORBIDDEN = {
     "asyncio",
+    "concurrent",
     "cryptography",
+    "dataclasses",
+    "inspect",
     "litestar",
     "msgspec",
     "multiprocessing",
@@ -96,3 +99,12 @@ def test_the_list_would_notice(recorded_home: Path) -> None:
 def test_a_search_with_hits_unpacks_them_and_imports_nothing_else(recorded_home: Path) -> None:
     """The context of a hit is read from the archive, so its decompressor is all that comes on top."""
     assert imported(recorded_home, "sessions", "--", "word") & FORBIDDEN == {"zstandard"}
+
+
+def test_a_running_session_costs_the_list_nothing_heavy(recorded_home: Path) -> None:
+    """Its last lines are looked at without what records them."""
+    (path,) = (recorded_home.parent / ".claude" / "projects" / "-project").glob("*.jsonl")
+    with path.open("a") as file:
+        file.write(path.read_text().replace("u-1", "u-2").replace("a word", "another"))
+    assert imported(recorded_home, "sessions") & FORBIDDEN == set()
+    assert imported(recorded_home, "sessions", "--", "nowhere") & FORBIDDEN == set()
