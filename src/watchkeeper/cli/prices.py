@@ -54,7 +54,9 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
         return 0 if rows else 1
     if not rows:
         context.line(f"{arguments.model} has no price on {day_of(at)}: its requests are shown as unpriced.")
-        context.next_step(f"Give it one in {context.settings.places.config} under [prices.MODEL]")
+        context.next_step(
+            f'Give it one in {context.settings.places.config} under [prices."{arguments.model}"]'
+        )
         return 1
     for line in table(context, _COLUMNS, [_cells(row) for row in rows]):
         context.line(line)

@@ -34,7 +34,9 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
         if arguments.tags:
             raise UsageError("list takes no tags")
     elif not arguments.tags:
-        raise UsageError(f"which tag is to {arguments.action}", hint="wk tag add client-x --project app")
+        raise UsageError(
+            f"no tag to {arguments.action}", hint=f"wk tag {arguments.action} client-x --project app"
+        )
     from watchkeeper.queries.tags import add_tag, list_tags, remove_tag
     from watchkeeper.store.sqlite.state import open_state, read_state
 

@@ -305,7 +305,9 @@ class Recorder:
         return {"ledger_seq": self.recording.ledger.next_seq, "stale_ms": stale}
 
     def _bytes_left(self) -> int:
-        return self.intake.progress.bytes_total - self.intake.progress.bytes_done if self.intake.pending else 0
+        return (
+            self.intake.progress.bytes_total - self.intake.progress.bytes_done if self.intake.pending else 0
+        )
 
     async def import_paths(self, paths: list[str] | None) -> dict[str, Any]:
         """Read transcripts now, ahead of anything else that waits, and report what was read."""
