@@ -13,10 +13,9 @@ import hmac
 import os
 import re
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import msgspec
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
 from watchkeeper.errors import FormatError
 from watchkeeper.ledger.files import write_file
@@ -24,6 +23,9 @@ from watchkeeper.pipeline.tombstones import forgetting_key
 from watchkeeper.redaction.learning import learnable
 from watchkeeper.settings import Places
 from watchkeeper.sources.claude_code.lines import decode
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
 FILE = "learnt.sealed"
 MOST = 5_000
@@ -85,6 +87,8 @@ class LearntSecrets:
             sealed = self._path.read_bytes()
         except FileNotFoundError:
             return
+        from cryptography.exceptions import InvalidTag
+
         try:
             raw = self._cipher().decrypt(sealed[:_NONCE], sealed[_NONCE:], FILE.encode())
             items = msgspec.json.decode(raw, type=list[Learnt])
@@ -153,5 +157,8 @@ class LearntSecrets:
         write_file(self._path, nonce + self._cipher().encrypt(nonce, raw, FILE.encode()))
 
     def _cipher(self) -> ChaCha20Poly1305:
+        # Most homes have learnt nothing, and a command that catches up is waited for.
+        from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
+
         key = forgetting_key(self._places)
         return ChaCha20Poly1305(hmac.new(key, b"learnt", hashlib.sha256).digest())

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
-from multiprocessing import get_context
+from typing import TYPE_CHECKING
 
 from watchkeeper.archive.codecs import Packed, PlainCodec
 from watchkeeper.pipeline.learning import SHORTEST, secrets_shown
 from watchkeeper.redaction.engine import Redactor
 from watchkeeper.settings import Settings
 from watchkeeper.store.interpret import LinesPlace, Said, read_lines
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 MOST_PROCESSES = 3
 _NICE = 10
@@ -76,6 +78,10 @@ class PreparingProcesses:
     """
 
     def __init__(self, settings: Settings, *, idle: bool) -> None:
+        # Nearly every command that catches up has too little to read for other processes.
+        from concurrent.futures import ProcessPoolExecutor
+        from multiprocessing import get_context
+
         self.depth = 2 * _processes() + 2
         """Slices that may be under way, so that every process has one waiting."""
         self._pool = ProcessPoolExecutor(

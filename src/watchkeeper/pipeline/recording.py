@@ -20,7 +20,6 @@ from typing import Any
 import msgspec
 
 from watchkeeper.archive.packs import Address
-from watchkeeper.archive.sealed import open_sealed_writer
 from watchkeeper.archive.store import ArchiveReader, ArchiveWriter
 from watchkeeper.errors import FormatError, NotFoundError
 from watchkeeper.ledger.entries import Entry
@@ -78,7 +77,7 @@ class Recording:
                 checkpoint_seconds=settings["ledger.checkpoint_seconds"],
             )
             self.archive = ArchiveWriter(places.archive)
-            self.raw = open_sealed_writer(settings)
+            self.raw = _raw_writer(settings)
             self._archive_reader = ArchiveReader(places.archive)
             self.recoveries = 0
             self._behind = False
@@ -326,6 +325,15 @@ class Recording:
             masked=redacted.hits,
         )
         return envelopes.frame_entry(item.source, head, redacted.data)
+
+
+def _raw_writer(settings: Settings) -> ArchiveWriter | None:
+    if not settings["archive.raw"]:
+        return None
+    # Few homes keep it, and a command that catches up is waited for.
+    from watchkeeper.archive.sealed import open_sealed_writer
+
+    return open_sealed_writer(settings)
 
 
 def _damage_entry(item: FrameAt) -> Entry:

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import BrokenExecutor, CancelledError, Future, wait
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from watchkeeper.pipeline.preparing import Prepared, PreparingProcesses, worth_processes
 from watchkeeper.pipeline.recording import Recording, now_ms
@@ -27,6 +26,9 @@ from watchkeeper.store import envelopes
 from watchkeeper.store.interpret import LinesPlace, hints
 from watchkeeper.store.rows import FileRow
 from watchkeeper.store.sqlite.writing import Changes
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 SLICE_BYTES = 512 << 10
 IDLE_PATIENCE = 0.02
@@ -45,7 +47,12 @@ class _Ahead:
 
     def ready(self, patience: float | None) -> bool:
         """Tell whether the slice is prepared, after waiting so many seconds at the most, or for as long as it takes."""
-        return self.future is None or bool(wait([self.future], patience).done)
+        if self.future is None:
+            return True
+        # Only a large import prepares slices in other processes.
+        from concurrent.futures import wait
+
+        return bool(wait([self.future], patience).done)
 
     def prepared(self) -> Prepared:
         """Return the slice ready to be put on record, as soon as it is."""
@@ -245,6 +252,8 @@ class TranscriptIntake:
         """Let another process prepare a slice; ``None`` where there is none."""
         if self._processes is None:
             return None
+        from concurrent.futures import BrokenExecutor
+
         try:
             return self._processes.submit(at, data, self.recording.redactor.learnt())
         except BrokenExecutor:
@@ -252,6 +261,8 @@ class TranscriptIntake:
             return None
 
     def _result(self, future: Future[Prepared], here: Callable[[], Prepared]) -> Prepared:
+        from concurrent.futures import BrokenExecutor, CancelledError
+
         try:
             return future.result()
         except (BrokenExecutor, CancelledError):
