@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import pytest
 from harness_system import wk
 
 from watchkeeper.pricing.rates import RateCard
@@ -20,7 +21,19 @@ def test_the_table_names_each_price_with_its_source(settings: Settings) -> None:
     table = wk(settings, "prices").stdout
     assert "claude-opus-4-6" in table
     assert "bedrock" not in table
-    assert "bedrock-regional" in wk(settings, "prices", "--all").stdout
+    assert "bedrock" in wk(settings, "prices", "--all").stdout
+
+
+@pytest.mark.parametrize("columns", ["60", "80", "200"])
+def test_no_two_rows_of_a_table_seem_to_contradict_each_other(
+    columns: str, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However narrow the terminal is, what tells two prices of one model apart is shown."""
+    monkeypatch.setenv("COLUMNS", columns)
+    fast = wk(settings, "prices", "claude-opus-5-5", "--at", "2026-11-21").stdout.splitlines()
+    assert ["fast" in row.split() for row in fast[1:3]] == [False, True]
+    long = wk(settings, "prices", "claude-haiku-5-5", "--at", "2026-11-21").stdout.splitlines()
+    assert ["100,000" in row for row in long[1:3]] == [False, True]
 
 
 def test_one_model_on_one_day(settings: Settings) -> None:

@@ -17,17 +17,20 @@ HELP = "List the prices in force on a day, in dollars per million tokens, with t
 
 _COLUMNS = (
     Column("model", least=16),
-    Column("provider", drop=3),
+    Column("provider", least=8, drop=3),
     Column("speed", drop=4),
-    Column("prompt over", right=True, drop=2),
-    Column("input $/MTok", right=True),
+    Column("over", right=True, drop=2),
+    Column("input", right=True),
     Column("output", right=True),
     Column("write 5m", right=True),
     Column("write 1h", right=True),
     Column("read", right=True),
     Column("days (UTC)", drop=5),
-    Column("source", least=12),
+    Column("source", least=12, drop=1),
 )
+_EXPLAINED = "dollars per million tokens; over: for prompts of more tokens; sources in full: --json"
+_TELLING = ("provider", "speed", "over")
+"""Columns that stay where rows differ in them: without them two prices of one model would stand side by side."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -58,8 +61,10 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
             f'Give it one in {context.settings.places.config} under [prices."{arguments.model}"]'
         )
         return 1
-    for line in table(context, _COLUMNS, [_cells(row) for row in rows]):
+    cells = [_cells(row) for row in rows]
+    for line in table(context, _columns(cells), cells):
         context.line(line)
+    context.line(context.style(_EXPLAINED, "dim"))
     _print_reasons(rows, context)
     context.next_step("wk prices --at 2026-10-01 · wk prices MODEL · your own: [prices.MODEL] in config.toml")
     return 0
@@ -83,6 +88,15 @@ def _moment(text: str | None) -> int:
 def _rows(card: RateCard, model: str, at: int) -> list[Rates]:
     return card.levels_for(model, at) + [
         row for row in card.levels_for(model, at, speed="fast") if row.speed == "fast"
+    ]
+
+
+def _columns(rows: list[list[str | Cell]]) -> list[Column]:
+    return [
+        column._replace(drop=0)
+        if column.title in _TELLING and len({row[index] for row in rows}) > 1
+        else column
+        for index, column in enumerate(_COLUMNS)
     ]
 
 
