@@ -16,6 +16,8 @@ from watchkeeper.pipeline.catch_up import catch_up
 from watchkeeper.pipeline.freshness import is_stale, news
 from watchkeeper.pipeline.tails import MOST_BYTES, Tails, may_wait, read_tails
 from watchkeeper.settings import Settings
+from watchkeeper.spool.frames import FrameKind
+from watchkeeper.spool.writer import append_frame
 from watchkeeper.store.sqlite.reading import open_reader
 
 SOURCES = Path(__file__).resolve().parents[2] / "src"
@@ -224,3 +226,48 @@ def test_a_session_that_enters_a_stretch_of_time_is_put_on_record_first(
         assert not may_wait(reader, tails, (), now_ms() - 45_000)
         assert may_wait(reader, tails, ("second",), None)
         assert not may_wait(reader, tails, ("second", "more"), None)
+
+
+def hook(settings: Settings, session: str, event: str, text: str = "") -> None:
+    """Let a hook say something of a session."""
+    body = {"hook_event_name": event, "session_id": session, "cwd": "/p", "tool_name": "Bash"}
+    more = {"tool_use_id": f"t-{text}", "tool_input": {"command": text}}
+    append_frame(settings.places.spool, json.dumps(body | more).encode(), kind=FrameKind.EVENT)
+
+
+@pytest.fixture
+def hooked_session(two_sessions: Settings) -> Settings:
+    """A home whose spool was read to its end, and which holds one more event of a known session."""
+    two_sessions.places.spool.mkdir(exist_ok=True, mode=0o700)
+    hook(two_sessions, OLDER, "PreToolUse", "early")
+    catch_up(two_sessions)
+    assert not is_stale(two_sessions)
+    hook(two_sessions, OLDER, "PreToolUse", "later")
+    return two_sessions
+
+
+def test_what_hooks_say_of_a_running_session_can_wait_as_well(hooked_session: Settings, home: Path) -> None:
+    """It stands first at once, and its call is counted later."""
+    append(home, NEWER, line(NEWER, "more", 20))
+    answer = ask(home)
+    assert ids(answer) == [OLDER, NEWER]
+    assert [row["tool_calls"] for row in answer["sessions"]] == [1, 0]
+    assert "watchkeeper.pipeline.recording" not in answer["modules"]
+    assert ids(ask(home, "second")) == [NEWER]
+    assert is_stale(hooked_session)
+
+
+def test_a_search_finds_what_a_hook_has_just_said(hooked_session: Settings, home: Path) -> None:
+    """The command that a tool was given need not be in the transcript yet."""
+    assert ids(ask(home, "later")) == [OLDER]
+    assert not is_stale(hooked_session)
+
+
+@pytest.mark.parametrize("event", ["SessionEnd", "SessionStart"])
+def test_an_event_that_ends_or_begins_a_session_is_put_on_record_first(
+    hooked_session: Settings, home: Path, event: str
+) -> None:
+    """The list shows which sessions run."""
+    hook(hooked_session, NEWER, event)
+    ask(home)
+    assert not is_stale(hooked_session)

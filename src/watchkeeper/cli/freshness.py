@@ -77,15 +77,13 @@ def quick_reader(
     with store_failures(places.database):
         age = _ask_daemon(context) if places.recorder_socket.exists() else None
         if age is None:
-            grown = None
             if places.database.exists():
                 with open_reader(places) as reader:
-                    grown = _news(context, reader)
-                    waiting = _waiting(context, reader, grown, words, since_ms)
+                    waiting = _waiting(context, reader, words, since_ms)
                     if waiting is not None:
                         yield reader, *waiting
                         return
-            age = _take_in(context, grown)
+            age = _by_ourselves(context)
         _say_age(context, age)
         with open_reader(places) as reader:
             yield reader, age, {}
@@ -101,28 +99,25 @@ def _say_age(context: Context, age_ms: int | None) -> None:
         context.note(f"wk: this answer is {age_ms / 1000:.0f} seconds old")
 
 
-def _news(context: Context, reader: Reader) -> list[Grown] | None:
-    from watchkeeper.pipeline.freshness import news
-
-    return news(context.settings, reader)
-
-
 def _waiting(
-    context: Context,
-    reader: Reader,
-    grown: list[Grown] | None,
-    words: Sequence[str],
-    since_ms: int | None,
+    context: Context, reader: Reader, words: Sequence[str], since_ms: int | None
 ) -> tuple[int, Mapping[str, int]] | None:
     """Return the age of what the store holds and the later times; ``None`` where it must take in what is new."""
-    if not grown:
-        return None if grown is None else (0, {})
+    from watchkeeper.pipeline.freshness import news_of_transcripts, spool_is_ahead
+
+    spool = context.settings.places.spool
+    spooled = spool if spool_is_ahead(reader, spool) else None
+    grown = news_of_transcripts(context.settings, reader)
+    if grown is None:
+        return None
+    if not grown and not spooled:
+        return 0, {}
     import time
 
     from watchkeeper.pipeline.tails import may_wait, read_tails
 
     now = time.time_ns() // 1_000_000
-    tails = read_tails(reader, grown, now)
+    tails = read_tails(reader, grown, now, spooled)
     if tails is None or not may_wait(reader, tails, words, since_ms):
         return None
     if not tails.last_at:
@@ -143,12 +138,13 @@ def _ask_daemon(context: Context) -> int | None:
 
 
 def _by_ourselves(context: Context) -> int | None:
+    from watchkeeper.pipeline.freshness import news
     from watchkeeper.store.sqlite.reading import open_reader
 
     grown = None
     if context.settings.places.database.exists():
         with open_reader(context.settings.places) as reader:
-            grown = _news(context, reader)
+            grown = news(context.settings, reader)
     return 0 if grown == [] else _take_in(context, grown)
 
 

@@ -43,8 +43,11 @@ def is_stale(settings: Settings) -> bool:
 
 def news(settings: Settings, reader: Reader) -> list[Grown] | None:
     """Return the transcripts that have grown since they were read; ``None`` where more than that is new."""
-    if _spool_is_ahead(reader, settings.places.spool):
-        return None
+    return None if spool_is_ahead(reader, settings.places.spool) else news_of_transcripts(settings, reader)
+
+
+def news_of_transcripts(settings: Settings, reader: Reader) -> list[Grown] | None:
+    """Return the same, whatever is in the spool."""
     rows = reader.connection.execute("SELECT path, size, mtime_ns FROM files")
     known = {path: (size, mtime_ns) for path, size, mtime_ns in rows}
     # Nearly always no more has happened, and a glance costs half of what it takes to list every file properly.
@@ -71,7 +74,8 @@ def _glance(folder: Path, known: dict[str, tuple[int, int]], tombstones: Tombsto
     return [item for item in grown if not tombstones.hides(item.path.removeprefix(root + "/"))]
 
 
-def _spool_is_ahead(reader: Reader, spool: Path) -> bool:
+def spool_is_ahead(reader: Reader, spool: Path) -> bool:
+    """Return whether the spool holds something that is not on record."""
     stored = sorted(
         row["value"]
         for row in reader.rows("SELECT value FROM meta WHERE name >= 'spool:' AND name < 'spool;'")

@@ -10,11 +10,15 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from watchkeeper.pipeline.freshness import Grown
 from watchkeeper.sources.claude_code.samples import read_at, sample_digest
 from watchkeeper.store.sqlite.reading import Reader
+
+if TYPE_CHECKING:
+    from watchkeeper.spool.frames import Frame
 
 MOST_BYTES = 256 << 10
 """More than this in all is put on record first."""
@@ -22,16 +26,42 @@ MOST_FILES = 16
 LONGEST_WAIT_MS = 5 * 60_000
 """How long a line may wait to be counted."""
 
+_EVENT = 1
+"""`FrameKind.EVENT`; decisions and events of other kinds are put on record first."""
 _TITLES = frozenset({"summary", "custom-title", "ai-title"})
 
 
+_WAITING_HOOKS = frozenset(
+    {
+        "PreToolUse",
+        "PostToolUse",
+        "PostToolUseFailure",
+        "PermissionRequest",
+        "UserPromptSubmit",
+        "Notification",
+        "SubagentStart",
+        "SubagentStop",
+        "Stop",
+    }
+)
+"""Events in the course of a session; others begin, end or rename one."""
+
+
+class Tail(NamedTuple):
+    """A line or event that is not on record yet: its session, its time in epoch milliseconds, and what it says."""
+
+    session: str | None
+    at: int | None
+    body: dict[str, Any]
+
+
 class Tails(NamedTuple):
-    """Lines that are not on record yet.
+    """What is not on record yet.
 
     Attributes:
-        bodies: The lines.
-        last_at: By session the time of its latest line, in epoch milliseconds.
-        since: The time of the earliest line, or before it.
+        bodies: The lines and events.
+        last_at: By session the time of its latest one, in epoch milliseconds.
+        since: The time of the earliest, or before it.
     """
 
     bodies: list[dict[str, Any]]
@@ -39,27 +69,45 @@ class Tails(NamedTuple):
     since: int
 
 
-def read_tails(reader: Reader, grown: Sequence[Grown], now_ms: int) -> Tails | None:
-    """Return what transcripts hold beyond what is on record; ``None`` where it must be put on record first.
+def read_tails(
+    reader: Reader, grown: Sequence[Grown], now_ms: int, spool: Path | None = None
+) -> Tails | None:
+    """Return what transcripts and the spool hold beyond what is on record; ``None`` where that must be recorded first.
 
     That is so where it is much or has waited long, where a line cannot be read or is not simply one more of a session
     that is on record, where it names a session, and where a file was replaced.
+
+    Args:
+        reader: The index.
+        grown: The transcripts that have grown.
+        now_ms: The present time.
+        spool: The spool, where hooks have left something.
     """
     if len(grown) > MOST_FILES or sum(item.size - item.position for item in grown) > MOST_BYTES:
         return None
-    bodies: list[dict[str, Any]] = []
+    found: list[Tail] = []
     since = now_ms
     for item in grown:
-        found = _new_lines(reader, item)
-        if found is None:
+        lines = _new_lines(reader, item)
+        if lines is None:
             return None
-        bodies += found
-        times = [at for at in map(_time, found) if at is not None]
+        found += lines
+        times = [line.at for line in lines if line.at is not None]
         since = min(since, max(item.mtime_ns // 1_000_000, min(times, default=0)))
-    last_at = _latest(bodies)
-    if last_at is None or now_ms - since > LONGEST_WAIT_MS or not _on_record(reader, last_at):
+    if spool is not None:
+        events = _spooled(reader, spool)
+        if events is None:
+            return None
+        found += events
+        since = min(since, min((event.at for event in events if event.at), default=since))
+    last_at: dict[str, int] = {}
+    for tail in found:
+        if tail.session:
+            last_at[tail.session] = max(last_at.get(tail.session, 0), tail.at or 0)
+    if now_ms - since > LONGEST_WAIT_MS or not _on_record(reader, last_at):
         return None
-    return Tails(bodies, {session: at for session, at in last_at.items() if at}, since)
+    known = {session: at for session, at in last_at.items() if at}
+    return Tails([tail.body for tail in found], known, since)
 
 
 def may_wait(reader: Reader, tails: Tails, words: Sequence[str], since_ms: int | None) -> bool:
@@ -100,7 +148,7 @@ def _hold_a_word(reader: Reader, tails: Tails, given: Sequence[str]) -> bool:
     )
 
 
-def _new_lines(reader: Reader, item: Grown) -> list[dict[str, Any]] | None:
+def _new_lines(reader: Reader, item: Grown) -> list[Tail] | None:
     digest = reader.value("SELECT head_digest FROM files WHERE path = ?", (item.path,))
     try:
         descriptor = os.open(item.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
@@ -115,18 +163,72 @@ def _new_lines(reader: Reader, item: Grown) -> list[dict[str, Any]] | None:
         return None
     finally:
         os.close(descriptor)
-    return _decoded(data)
+    return _lines(data)
 
 
-def _decoded(data: bytes) -> list[dict[str, Any]] | None:
-    *lines, last = data.split(b"\n")
-    bodies = [_object(line) for line in lines if line.strip()]
+def _lines(data: bytes) -> list[Tail] | None:
+    *ended, last = data.split(b"\n")
+    bodies = [_object(line) for line in ended if line.strip()]
     if last.strip():
         # Still being written, unless it is whole.
         unfinished = _object(last)
         bodies += [] if unfinished is None else [unfinished]
-    known = [body for body in bodies if body is not None]
-    return known if len(known) == len(bodies) else None
+    tails = [None if body is None else _line(body) for body in bodies]
+    known = [tail for tail in tails if tail is not None]
+    return known if len(known) == len(tails) else None
+
+
+def _line(body: dict[str, Any]) -> Tail | None:
+    session = body.get("sessionId")
+    if body.get("type") in _TITLES or "forkedFrom" in body or not isinstance(session, str | None):
+        return None
+    return Tail(session, _time(body), body)
+
+
+def _spooled(reader: Reader, spool: Path) -> list[Tail] | None:
+    try:
+        names = sorted(os.listdir(spool))  # noqa: PTH208 - the names are enough
+        if any(name.isdigit() for name in names):
+            # Other users have their own folders there.
+            return None
+        found: list[Tail] = []
+        for name in names:
+            events = _events(reader, spool / name) if name.endswith(".wks") else []
+            if events is None:
+                return None
+            found += events
+    except OSError:
+        return None
+    return found
+
+
+def _events(reader: Reader, segment: Path) -> list[Tail] | None:
+    from watchkeeper.spool.frames import SEGMENT_HEADER, decode_frames, decode_segment_header
+
+    with segment.open("rb") as file:
+        header = decode_segment_header(file.read(SEGMENT_HEADER.size))
+        if header is None:
+            return None
+        position = reader.value("SELECT value FROM meta WHERE name = ?", (f"spool:{header[0].hex()}",))
+        file.seek(position or SEGMENT_HEADER.size)
+        data = file.read(MOST_BYTES + 1)
+    if len(data) > MOST_BYTES:
+        return None
+    events = []
+    for item in decode_frames(data):
+        event = None if item.frame is None else _event(item.frame)
+        if event is None:
+            return None
+        events.append(event)
+    return events
+
+
+def _event(frame: Frame) -> Tail | None:
+    body = None if frame.truncated or frame.kind != _EVENT else _object(frame.payload)
+    if body is None or body.get("hook_event_name") not in _WAITING_HOOKS:
+        return None
+    session = body.get("session_id")
+    return Tail(session, frame.wall_ns // 1_000_000, body) if isinstance(session, str) and session else None
 
 
 def _object(line: bytes) -> dict[str, Any] | None:
@@ -135,20 +237,6 @@ def _object(line: bytes) -> dict[str, Any] | None:
     except (ValueError, RecursionError):
         return None
     return body if isinstance(body, dict) else None
-
-
-def _latest(bodies: Iterable[dict[str, Any]]) -> dict[str, int] | None:
-    """Return by session the latest time of its lines, 0 where none has one; ``None`` for lines of another kind."""
-    found: dict[str, int] = {}
-    for body in bodies:
-        if body.get("type") in _TITLES or "forkedFrom" in body:
-            return None
-        session = body.get("sessionId")
-        if session is not None and not isinstance(session, str):
-            return None
-        if session:
-            found[session] = max(found.get(session, 0), _time(body) or 0)
-    return found
 
 
 def _on_record(reader: Reader, sessions: Iterable[str]) -> bool:
