@@ -6,7 +6,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
-from watchkeeper.cli.terminal import harmless, styled, visible
+from watchkeeper.cli.terminal import harmless, one_line, styled, visible
 
 if TYPE_CHECKING:
     from watchkeeper.settings import Settings
@@ -46,6 +46,13 @@ class Context:
         if not self.json:
             print()
             print(self.style(text, "dim"))
+
+    def say_where_transcripts_are_sought(self) -> None:
+        """Name the agent's folders, behind an answer that found nothing at all."""
+        folders = ", ".join(str(folder) for folder in self.settings.claude_config_dirs)
+        self.line(
+            self.style(f"Transcripts are looked for in {one_line(folders)} (CLAUDE_CONFIG_DIR).", "dim")
+        )
 
     def style(self, text: str, name: str) -> str:
         """Return the text in a style (good, bad, warn, dim, bold) where standard output shows colour."""

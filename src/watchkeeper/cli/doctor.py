@@ -17,7 +17,7 @@ from watchkeeper.analysis.doctor import (
     timed,
 )
 from watchkeeper.cli.context import Context
-from watchkeeper.cli.terminal import columns_of, one_line, pad
+from watchkeeper.cli.terminal import columns_of, counted, one_line, pad
 from watchkeeper.errors import NotFoundError
 from watchkeeper.spool.binary import packaged_hook
 
@@ -83,7 +83,8 @@ def check_record(settings: Settings) -> Check:
         return Check("record", "skipped", detail, "wk verify")
     verdict = verify_home(settings)
     detail = (
-        f"{verdict.entries:,} entries, {verdict.integrity}, {verdict.completeness}, anchor {verdict.anchor}"
+        f"{counted(verdict.entries, 'entry', 'entries')}, {verdict.integrity}, {verdict.completeness},"
+        f" anchor {verdict.anchor}"
     )
     if not verdict.ok:
         return Check("record", "failed", detail, "wk verify says where")

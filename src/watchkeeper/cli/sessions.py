@@ -175,6 +175,7 @@ def _cost(row: dict[str, Any]) -> str:
 def _print_none(arguments: argparse.Namespace, context: Context) -> None:
     if not (arguments.words or arguments.project or arguments.since or arguments.until):
         context.line("No session is on record yet.")
+        context.say_where_transcripts_are_sought()
         context.next_step("wk install registers the hooks · wk demo shows packaged sessions")
         return
     context.line("No session matches.")

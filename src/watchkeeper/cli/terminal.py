@@ -67,9 +67,9 @@ def one_line(text: str | None) -> str:
     return visible(" ".join((text or "").split()))
 
 
-def counted(number: int, noun: str) -> str:
-    """Return a number with its noun: ``1 call``, ``1,200 calls``."""
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+def counted(number: int, noun: str, plural: str = "") -> str:
+    """Return a number with its noun: ``1 call``, ``1,200 calls``, ``2 entries``."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {plural or f'{noun}s'}"
 
 
 def reason_lines(name: str, reason: str, width: int) -> list[str]:

@@ -197,6 +197,7 @@ def _print(context: Context, keys: tuple[str, ...], document: dict[str, Any]) ->
     rows, total = document["rows"], document["total"]
     if not rows:
         context.line("No request is on record there.")
+        context.say_where_transcripts_are_sought()
         context.next_step("wk usage --by project · wk doctor checks the whole chain")
         return
     previous = {_name(row, keys): row for row in document.get("previous", {}).get("rows", ())}

@@ -248,7 +248,7 @@ def _add_missing(draft: _Draft, wanted: list[Entry], *, with_script: bool, home:
     if with_script:
         line_edits, line_members = statusline.wrap(draft.document, home)
         if line_edits or line_members:
-            draft.actions.append("wrapped the status line")
+            draft.actions.append("added a status line" if line_members else "wrapped the status line")
         edits, members = edits + line_edits, members + line_members
     if members:
         edits.append(draft.document.append(draft.document.root, members))
