@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from watchkeeper.events.ownership import owner_of
 from watchkeeper.pipeline.folders import agent_folders
 from watchkeeper.pipeline.tombstones import Tombstones
+from watchkeeper.pipeline.usage_masking import UsageMasks
 from watchkeeper.pricing.rates import RateCard
 from watchkeeper.queries.usage_sources import Sums, sums_of
 from watchkeeper.settings import Settings
@@ -79,7 +80,7 @@ def refresh(settings: Settings, reader: Reader, rates: RateCard) -> UsageCache |
     if cached and cache.rates != rates.digest:
         cache.put((), sums_of(cache.requests().values(), rates), (), {}, (), rates.digest, anew=True)
     if pieces:
-        shares = _scan(pieces, rates)
+        shares = _scan(pieces, rates, UsageMasks(settings, cache.names))
         _keep(cache, shares, rates)
     return cache
 
@@ -131,24 +132,24 @@ class _Share(NamedTuple):
         return {key: facts for chunk in found for key, facts in chunk.items() if key in wanted}
 
 
-def _scan(pieces: Sequence[Piece], rates: RateCard) -> list[_Share]:
+def _scan(pieces: Sequence[Piece], rates: RateCard, masks: UsageMasks) -> list[_Share]:
     total = sum(piece.file.size - piece.start for piece in pieces)
     if total <= SMALL_BYTES:
-        return [_scan_share(pieces, rates, bulk=False)]
+        return [_scan_share(pieces, rates, masks, bulk=False)]
     import gc
 
     gc.disable()  # Nothing made here is cyclic, and there is much of it.
     processes = min(_processors(), _MOST_PROCESSES, 1 + total // SHARE_BYTES)
     if processes < 2 or not hasattr(os, "fork"):
-        return [_scan_share(pieces, rates, bulk=True)]
-    return list(_scan_together(pieces, rates, processes))
+        return [_scan_share(pieces, rates, masks, bulk=True)]
+    return list(_scan_together(pieces, rates, masks, processes))
 
 
 def _processors() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _scan_share(pieces: Sequence[Piece], rates: RateCard, *, bulk: bool) -> _Share:
+def _scan_share(pieces: Sequence[Piece], rates: RateCard, masks: UsageMasks, *, bulk: bool) -> _Share:
     found, positions = UsageScan(), list[Position]()
     # One buffer for all files: the memory of a new one would have to be made ready page by page each time.
     largest = max((piece.file.size - piece.start for piece in pieces), default=0)
@@ -159,6 +160,7 @@ def _scan_share(pieces: Sequence[Piece], rates: RateCard, *, bulk: bool) -> _Sha
         except OSError:
             # Gone or not readable meanwhile: the import says so with the reason.
             continue
+    masks.apply(found)
     requests = found.requests
     sums = sums_of(requests.values(), rates)
     return _Share(list(requests), chunked(requests), sums, found.sessions, found.copies, positions)
@@ -214,20 +216,22 @@ def _line_number(start: tuple[str, int], data: bytes | bytearray, at: int) -> in
     return 1 + before + data.count(b"\n", 0, at)
 
 
-def _scan_together(pieces: Sequence[Piece], rates: RateCard, processes: int) -> Iterator[_Share]:
+def _scan_together(
+    pieces: Sequence[Piece], rates: RateCard, masks: UsageMasks, processes: int
+) -> Iterator[_Share]:
     """Scan in this process and in forked ones; a share that fails is scanned here."""
     # What every process needs is imported before they part.
     from watchkeeper.sources.claude_code import transcript_view, usage_lines  # noqa: F401
 
     shares = _shares(pieces, processes)
-    children = [_start(share, rates) for share in shares[1:]]
-    yield _scan_share(shares[0], rates, bulk=True)
+    children = [_start(share, rates, masks) for share in shares[1:]]
+    yield _scan_share(shares[0], rates, masks, bulk=True)
     for (child, descriptor), share in zip(children, shares[1:], strict=True):
         with os.fdopen(descriptor, "rb") as stream:
             data = stream.read()
         _, status = os.waitpid(child, 0)
         if status:
-            yield _scan_share(share, rates, bulk=True)
+            yield _scan_share(share, rates, masks, bulk=True)
         else:
             keys, chunks, *rest = marshal.loads(data)  # noqa: S302 - from our own child
             yield _Share(keys, [Chunk(*chunk) for chunk in chunks], *rest)
@@ -258,7 +262,7 @@ def _bytes_of(pieces: Iterable[Piece]) -> int:
     return sum(piece.file.size - piece.start for piece in pieces)
 
 
-def _start(share: list[Piece], rates: RateCard) -> tuple[int, int]:
+def _start(share: list[Piece], rates: RateCard, masks: UsageMasks) -> tuple[int, int]:
     receiving, sending = os.pipe()
     sys.stdout.flush()
     sys.stderr.flush()
@@ -270,7 +274,7 @@ def _start(share: list[Piece], rates: RateCard) -> tuple[int, int]:
     try:
         os.close(receiving)
         with os.fdopen(sending, "wb") as stream:
-            found = _scan_share(share, rates, bulk=True)
+            found = _scan_share(share, rates, masks, bulk=True)
             plain = found._replace(chunks=[tuple(chunk) for chunk in found.chunks])  # type: ignore[misc]
             stream.write(marshal.dumps(tuple(plain)))
         status = 0

@@ -22,7 +22,7 @@ from zlib import crc32
 
 import apsw
 
-VERSION = 2
+VERSION = 3
 
 DIMENSIONS = ("quarter", "session_id", "model", "agent_id", "branch", "skill", "mcp_server")
 """What sums are taken by; the first is in epoch milliseconds."""
@@ -120,6 +120,13 @@ class UsageCache:
         """Return what is known of some sessions."""
         query = "SELECT * FROM sessions WHERE session_id = ?"
         return {row[0]: list(row[1:]) for name in names for row in self.connection.execute(query, (name,))}
+
+    def names(self) -> set[str]:
+        """Return all names that are kept: of sessions, models, agents, branches, skills, servers and folders."""
+        columns = ("model", "agent_id", "branch", "skill", "mcp_server")
+        queries = [f"SELECT DISTINCT {column} FROM sums" for column in columns]
+        query = " UNION ".join((*queries, "SELECT session_id FROM sessions", "SELECT cwd FROM sessions"))
+        return {name for (name,) in self.connection.execute(query) if name is not None}
 
     def copies(self) -> dict[str, list[str]]:
         """Return the requests that several sessions claim, with all of these."""
