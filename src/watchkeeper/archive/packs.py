@@ -109,13 +109,13 @@ def walk_frames(descriptor: int, end: int, path: Path) -> Iterator[Address]:
     Raises:
         FormatError: Something in between is no frame.
     """
-    offset = PACK_HEADER.size
+    offset, pack, place = PACK_HEADER.size, path.stem, str(path)
     while offset + FRAME_HEADER.size <= end:
-        header = read_frame_header(os.pread(descriptor, FRAME_HEADER.size, offset), f"{path}:{offset}")
+        header = read_frame_header(os.pread(descriptor, FRAME_HEADER.size, offset), f"{place}:{offset}")
         following = offset + FRAME_HEADER.size + header.length
         if following > end:
             return
-        yield address_of(path.stem, offset, header)
+        yield address_of(pack, offset, header)
         offset = following
 
 

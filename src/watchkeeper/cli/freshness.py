@@ -77,13 +77,16 @@ def quick_reader(
     with store_failures(places.database):
         age = _ask_daemon(context) if places.recorder_socket.exists() else None
         if age is None:
+            grown = None
             if places.database.exists():
                 with open_reader(places) as reader:
-                    waiting = _waiting(context, reader, words, since_ms)
+                    grown, spool = _news(context, reader)
+                    waiting = _waiting(context, reader, (grown, spool), words, since_ms)
                     if waiting is not None:
                         yield reader, *waiting
                         return
-            age = _by_ourselves(context)
+                    grown = None if spool else grown
+            age = _take_in(context, grown)
         _say_age(context, age)
         with open_reader(places) as reader:
             yield reader, age, {}
@@ -99,25 +102,34 @@ def _say_age(context: Context, age_ms: int | None) -> None:
         context.note(f"wk: this answer is {age_ms / 1000:.0f} seconds old")
 
 
-def _waiting(
-    context: Context, reader: Reader, words: Sequence[str], since_ms: int | None
-) -> tuple[int, Mapping[str, int]] | None:
-    """Return the age of what the store holds and the later times; ``None`` where it must take in what is new."""
+def _news(context: Context, reader: Reader) -> tuple[list[Grown] | None, Path | None]:
+    """Return the transcripts that have grown, ``None`` where others are new, and the spool where it is ahead."""
     from watchkeeper.pipeline.freshness import news_of_transcripts, spool_is_ahead
 
     spool = context.settings.places.spool
-    spooled = spool if spool_is_ahead(reader, spool) else None
-    grown = news_of_transcripts(context.settings, reader)
+    ahead = spool_is_ahead(reader, spool)
+    return news_of_transcripts(context.settings, reader), spool if ahead else None
+
+
+def _waiting(
+    context: Context,
+    reader: Reader,
+    news: tuple[list[Grown] | None, Path | None],
+    words: Sequence[str],
+    since_ms: int | None,
+) -> tuple[int, Mapping[str, int]] | None:
+    """Return the age of what the store holds and the later times; ``None`` where it must take in what is new."""
+    grown, spool = news
     if grown is None:
         return None
-    if not grown and not spooled:
+    if not grown and spool is None:
         return 0, {}
     import time
 
     from watchkeeper.pipeline.tails import may_wait, read_tails
 
     now = time.time_ns() // 1_000_000
-    tails = read_tails(reader, grown, now, spooled)
+    tails = read_tails(reader, grown, now, spool)
     if tails is None or not may_wait(reader, tails, words, since_ms):
         return None
     if not tails.last_at:
