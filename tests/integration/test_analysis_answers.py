@@ -429,4 +429,4 @@ def test_an_empty_record_is_answered_with_nothing(settings: Settings, agent: Pat
     assert wk_json(settings, "cost")["prompts"] == []
     assert wk_json(settings, "review")["figures"]["sessions"] == 0
     assert wk_json(settings, "activity")["activity"] == []
-    assert "Nothing" in wk(settings, "quality").stdout
+    assert "No tool call is on record" in wk(settings, "quality").stdout

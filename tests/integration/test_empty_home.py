@@ -19,7 +19,8 @@ def test_the_folder_that_holds_nothing_is_named(command: str, settings: Settings
     ("command", "words"),
     [
         ("cost", "No request is on record there."),
-        ("errors", "Nothing went wrong."),
+        ("errors", "No tool call is on record there."),
+        ("quality", "No tool call is on record there."),
         ("activity", "No tool call is on record there."),
         ("review", "Nothing is on record there."),
         ("budget", "No budget is set."),

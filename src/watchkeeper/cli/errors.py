@@ -60,7 +60,7 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
 def _lines(answer: dict[str, Any], context: Context, *, full: bool) -> list[str]:
     lines = [context.style(stretch_title(answer["stretch"]), "bold"), ""]
     if not answer["total"] and not any(answer["api_errors"].values()):
-        return [*lines, "Nothing went wrong."]
+        return [*lines, "Nothing went wrong." if answer["recorded"] else "No tool call is on record there."]
     lines.append(f"{counted(answer['unexpected'], 'error')}: {_kinds(answer['by_kind'])}")
     if answer["expected"]:
         lines.append(f"told by exit status, no errors: {_kinds(answer['expected'])}")

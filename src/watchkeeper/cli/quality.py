@@ -70,7 +70,7 @@ def quality_lines(answer: dict[str, Any], context: Context) -> list[str]:
         if rest > 0:
             lines.append(context.style(f"… {rest:,} more: wk quality -n {answer['totals'][name]}", "dim"))
     if len(lines) == 1:
-        lines += ["", "Nothing stands out."]
+        lines += ["", "Nothing stands out." if answer["recorded"] else "No tool call is on record there."]
     else:
         lines += ["", context.style("Tokens and cost (≈) are estimated from the size of results.", "dim")]
     return lines

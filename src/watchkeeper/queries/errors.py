@@ -17,7 +17,7 @@ from watchkeeper.events.identity import whole_number
 from watchkeeper.events.merge import decode_state
 from watchkeeper.queries.commands import alike, command_family, expected_exit, normalise_command
 from watchkeeper.queries.forms import project_name, rfc3339
-from watchkeeper.queries.stretches import Stretch
+from watchkeeper.queries.stretches import Stretch, holds_calls
 from watchkeeper.sources.claude_code.transcript_view import text_of
 from watchkeeper.sources.claude_code.transcripts import content_text
 from watchkeeper.store.payloads import Payloads
@@ -68,6 +68,7 @@ def errors(
     real = [row for row in found if row["expected"] is None]
     return {
         "stretch": stretch.to_json(),
+        "recorded": holds_calls(reader, stretch),
         "total": len(found),
         "errors": [_published(row) for row in listed],
         "by_kind": dict(Counter(row["kind"] for row in real).most_common()),

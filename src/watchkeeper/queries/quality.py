@@ -26,7 +26,7 @@ from watchkeeper.queries.errors import error_kind
 from watchkeeper.queries.forms import dollars, project_name, rfc3339
 from watchkeeper.queries.idle import idle_definitions
 from watchkeeper.queries.stats import COUNTED
-from watchkeeper.queries.stretches import Stretch
+from watchkeeper.queries.stretches import Stretch, holds_calls
 from watchkeeper.queries.token_estimates import estimated_tokens, kind_of_path
 from watchkeeper.store.sqlite.reading import Reader
 
@@ -62,6 +62,7 @@ def quality(reader: Reader, stretch: Stretch, card: RateCard, *, limit: int | No
     }
     return {
         "stretch": stretch.to_json(),
+        "recorded": holds_calls(reader, stretch),
         **{name: rows[:limit] for name, rows in found.items()},
         "totals": {name: len(rows) for name, rows in found.items()},
         "sessions_with_definitions": idle["looked_at"],

@@ -15,6 +15,8 @@ from watchkeeper.queries.periods import since_ms, until_ms
 if TYPE_CHECKING:
     from datetime import date
 
+    from watchkeeper.store.sqlite.reading import Reader
+
 RANGES = ("today", "yesterday", "day", "week", "month", "all")
 
 
@@ -93,6 +95,12 @@ class Stretch:
             "until": rfc3339(self.until),
             "project": self.project,
         }
+
+
+def holds_calls(reader: Reader, stretch: Stretch) -> bool:
+    """Tell whether any tool call is on record in a stretch, so that finding nothing says something."""
+    condition = stretch.where("started_at")
+    return bool(reader.value(f"SELECT EXISTS (SELECT 1 FROM calls WHERE {condition})", stretch.bindings))
 
 
 def resolve_stretch(
