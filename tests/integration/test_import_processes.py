@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
+import psutil
 import pytest
 from agent_folder import conversation_lines
 
@@ -116,3 +119,29 @@ def test_a_process_that_is_killed_costs_nothing(tmp_path: Path, monkeypatch: pyt
     assert len(killed) >= 3
     assert [len(tables[name]) for name in ("sessions", "files")] == [6, 6]
     assert len(tables["requests"]) == len({row["request_key"] for row in tables["requests"]}) > 6
+
+
+_WRITER = """
+import os, signal, sys, time
+from pathlib import Path
+from watchkeeper.pipeline.preparing import PreparingProcesses
+from watchkeeper.settings import Settings
+
+if __name__ == "__main__":
+    processes = PreparingProcesses(Settings(Path(sys.argv[1]), {}), idle=False)
+    helper = processes._pool.submit(os.getpid).result()
+    print(helper, flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_no_process_outlives_a_writer_that_is_killed(tmp_path: Path) -> None:
+    program = tmp_path / "writer.py"
+    program.write_text(_WRITER)
+    done = subprocess.run(
+        [sys.executable, program, tmp_path / "wk"], capture_output=True, text=True, timeout=60, check=False
+    )
+    # Their end of this pipe is closed as well when `run` returns, or it would not have returned.
+    assert done.returncode == -signal.SIGKILL
+    helper = psutil.Process(int(done.stdout)) if psutil.pid_exists(int(done.stdout)) else None
+    assert helper is None or helper.status() == psutil.STATUS_ZOMBIE

@@ -113,10 +113,22 @@ _here: list[Preparer] = []
 
 def _begin(home: object, environment: dict[str, str], idle: bool) -> None:
     from pathlib import Path
+    from threading import Thread
 
+    Thread(target=_end_with_the_writer, daemon=True).start()
     if idle:
         os.nice(_NICE)
     _here.append(Preparer(Redactor.from_settings(Settings(Path(str(home)), environment))))
+
+
+def _end_with_the_writer() -> None:
+    # Killed, it can tell nobody; and a queue never ends whose other end is open in this process as well.
+    from multiprocessing import parent_process
+
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _prepare(at: LinesPlace, data: bytes, learnt: Sequence[bytes]) -> Prepared:
