@@ -6,7 +6,6 @@ key lies with the other keys. Quick commands import this, so it takes nothing bu
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Iterable
@@ -112,8 +111,14 @@ class Tombstones:
 def _hidden_by_job(places: Places) -> list[str]:
     """Return the digests of what is just being forgotten."""
     try:
-        return [str(digest) for digest in json.loads((places.keys / JOURNAL).read_bytes())["hidden"]]
-    except (OSError, ValueError, KeyError, TypeError):
+        journal = (places.keys / JOURNAL).read_bytes()
+    except OSError:
+        return []
+    import json
+
+    try:
+        return [str(digest) for digest in json.loads(journal)["hidden"]]
+    except (ValueError, KeyError, TypeError):
         return []
 
 
@@ -130,6 +135,8 @@ def belongs(line: bytes, sessions: Iterable[str]) -> bool:
     """Tell whether a transcript line is one of these sessions', or a marked copy of such a line."""
     if not any(session.encode("utf-8", "surrogatepass") in line for session in sessions):
         return False
+    import json
+
     try:
         body = json.loads(line)
     except (ValueError, RecursionError):
