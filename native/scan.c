@@ -185,6 +185,14 @@ static const char *next_string(const char **at, const char *end) {
     return string;
 }
 
+static int64_t next_place(const char **at, const char *end) {
+    int64_t place = strtoll(next_string(at, end), NULL, 10);
+    if (place < 0 || place > LARGEST_NUMBER) {
+        exit(2);
+    }
+    return place;
+}
+
 static struct text hint(const char *string) {
     size_t length = strlen(string);
     return length == 0 ? (struct text){NULL, 0} : (struct text){(const uint8_t *)string, length};
@@ -200,8 +208,8 @@ static void parse_input(struct work *work, const char *at, size_t length) {
         }
         struct file *file = &work->files[work->count++];
         file->path = next_string(&at, end);
-        file->start = strtoll(next_string(&at, end), NULL, 10);
-        file->end = strtoll(next_string(&at, end), NULL, 10);
+        file->start = next_place(&at, end);
+        file->end = next_place(&at, end);
         file->session = hint(next_string(&at, end));
         file->agent = hint(next_string(&at, end));
     }

@@ -16,7 +16,9 @@
 
 #define SCAN_FORMAT "wkscan1\n"
 #define SCAN_PADDING 64u /* bytes behind the data that may be read, never judged */
+#ifndef SCAN_BLOCK
 #define SCAN_BLOCK ((size_t)64 << 20)
+#endif
 #define SCAN_THREADS 8
 #define ARENA_BYTES 65536u
 #define DEPTH_LIMIT 64u
