@@ -13,6 +13,10 @@ from typing import Any
 
 import pytest
 
+from watchkeeper.pipeline.catch_up import catch_up
+from watchkeeper.pipeline.recording import Recording
+from watchkeeper.settings import Settings
+
 SESSION = "0c0c0c0c-1111-4222-8333-444444444444"
 
 
@@ -181,3 +185,26 @@ def test_tools_share_a_request_without_a_remainder(home: Path) -> None:
         stream.write(json.dumps(line) + "\n")
     found = {row["key"]["tool"]: row["input_tokens"] for row in rows(home, "--by", "tool")}
     assert found == {"Bash": 501, "Read": 500, None: 3000}
+
+
+def test_new_prices_reach_every_command_at_once(home: Path) -> None:
+    """Costs on record are computed anew when the configuration says other prices, and when it says none again."""
+    assert wk(home, "import").returncode == 0
+    config = home / "wk" / "config.toml"
+    for text, expected in (('[prices."claude-sonnet-4-6"]\ninput = 30\noutput = 0\n', "0.06"), ("", "0.009")):
+        config.write_text(text)
+        (session,) = json.loads(wk(home, "sessions", "--json").stdout)["sessions"]
+        assert session["cost_usd"] == expected
+        assert json.loads(wk(home, "stats", "--json").stdout)["cost_usd"] == expected
+
+
+def test_a_recorder_follows_the_prices_of_the_configuration(home: Path) -> None:
+    """While it runs; a mistake in the file leaves them as they were."""
+    settings = Settings(home / "wk", {"HOME": str(home), "CLAUDE_CONFIG_DIR": str(home / "agent")})
+    catch_up(settings)
+    with Recording(settings) as recording:
+        for text, expected in (("[prices]\nmultiplier = 2.0\n", 18_000), ("[prices\n", 18_000), ("", 9_000)):
+            settings.places.config.write_text(text)
+            recording.follow_prices()
+            costs = recording.store.connection.execute("SELECT sum(cost_micros) FROM requests").fetchall()
+            assert costs == [(expected,)]

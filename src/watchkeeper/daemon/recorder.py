@@ -225,6 +225,7 @@ class Recorder:
         if now - self._beaten >= self.settings["daemon.heartbeat_seconds"]:
             self._beaten = now
             self._note(envelopes.HEARTBEAT, process_facts())
+            self.recording.follow_prices()
             self._follow_folders()
             self.registration.check(self.folders)
             # What changed before the kernel was asked to tell, or where it does not tell (network folders).
@@ -290,6 +291,7 @@ class Recorder:
     async def sync(self, timeout_ms: int) -> dict[str, Any]:
         """Wait until all that was spooled or written before is on record."""
         asked = time.monotonic()
+        self.recording.follow_prices()
         self.intake.discover(self.folders)
         self.wake.set()
         deadline = asked + timeout_ms / 1000

@@ -46,8 +46,26 @@ def news(settings: Settings, reader: Reader) -> list[Grown] | None:
     return None if spool_is_ahead(reader, settings.places.spool) else news_of_transcripts(settings, reader)
 
 
+def prices_changed(settings: Settings, reader: Reader) -> bool:
+    """Return whether costs on record were computed with other prices than the user's present ones.
+
+    Nobody pays for the look who has never said anything of prices; a new version's own are taken with the next record.
+    """
+    said = any(settings.environment.get(name) for name in ("CLAUDE_RATE_INPUT", "CLAUDE_RATE_OUTPUT"))
+    marks = dict(
+        reader.connection.execute("SELECT name, value FROM meta WHERE name IN ('rates', 'rates_own')")
+    )
+    if not said and not marks.get("rates_own") and not settings.places.config.exists():
+        return False
+    from watchkeeper.pricing.rates import load_rates
+
+    return bool(marks) and load_rates(settings).digest != marks.get("rates")
+
+
 def news_of_transcripts(settings: Settings, reader: Reader) -> list[Grown] | None:
-    """Return the same, whatever is in the spool."""
+    """Return the same, whatever is in the spool; other prices than those on record count as news."""
+    if prices_changed(settings, reader):
+        return None
     rows = reader.connection.execute("SELECT path, size, mtime_ns FROM files")
     known = {path: (size, mtime_ns) for path, size, mtime_ns in rows}
     # Nearly always no more has happened, and a glance costs half of what it takes to list every file properly.

@@ -21,7 +21,7 @@ import msgspec
 
 from watchkeeper.archive.packs import Address
 from watchkeeper.archive.store import ArchiveReader, ArchiveWriter
-from watchkeeper.errors import FormatError, NotFoundError
+from watchkeeper.errors import ConfigError, FormatError, NotFoundError
 from watchkeeper.ledger.entries import Entry
 from watchkeeper.ledger.keys import KeyRing
 from watchkeeper.ledger.reader import LedgerReader
@@ -79,6 +79,7 @@ class Recording:
             self.archive = ArchiveWriter(places.archive)
             self.raw = _raw_writer(settings)
             self._archive_reader = ArchiveReader(places.archive)
+            self._configured = _stamp(places.config)
             self.recoveries = 0
             self._behind = False
             self.store = self._open_store()
@@ -123,6 +124,19 @@ class Recording:
             self._replay(self.store)
             self._behind = False
             self.recoveries += 1
+
+    def follow_prices(self) -> None:
+        """Compute costs anew where the user's configuration has changed since; a mistake in it changes nothing."""
+        stamp = _stamp(self.settings.places.config)
+        if stamp == self._configured:
+            return
+        self._configured = stamp
+        try:
+            rates = load_rates(Settings(self.settings.places.home, self.settings.environment))
+        except ConfigError as error:
+            log.warning("prices stay as they were: %s", error)
+            return
+        self.store.use_rates(rates)
 
     def spool_positions(self) -> dict[str, int]:
         """Return for each live spool segment the offset up to which it is on record."""
@@ -346,6 +360,14 @@ def _damage_entry(item: FrameAt) -> Entry:
         "reason": item.damage.reason,
     }
     return envelopes.note_entry(envelopes.DAMAGE, item.source, now_ms(), body)
+
+
+def _stamp(path: Path) -> tuple[int, int] | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return (status.st_mtime_ns, status.st_size)
 
 
 def _warn(error: Exception) -> None:

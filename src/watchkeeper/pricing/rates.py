@@ -88,6 +88,11 @@ class RateCard:
         self._digest = ""
 
     @property
+    def has_own(self) -> bool:
+        """Whether the user has said anything of prices."""
+        return self._user != NO_USER_RATES
+
+    @property
     def digest(self) -> str:
         """A digest that changes with any price, factor or override."""
         if not self._digest:

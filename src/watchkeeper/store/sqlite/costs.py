@@ -17,6 +17,9 @@ PRICED_BY = (
 RATES = "rates"
 """Name of the mark that says with which prices the index was written."""
 
+OWN_RATES = "rates_own"
+"""Name of the mark that some of them were the user's own."""
+
 
 def price_of(rates: RateCard, *values: Any) -> int | None:
     """Return the price of a request in micro-dollars, or ``None`` where there is none, from its `PRICED_BY`."""
@@ -47,4 +50,5 @@ def price_anew(connection: apsw.Connection, rates: RateCard) -> None:
             " WHERE request_key = ?2",
             costs,
         )
-        connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (RATES, rates.digest))
+        marks = ((RATES, rates.digest), (OWN_RATES, 1 if rates.has_own else 0))
+        connection.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", marks)

@@ -116,6 +116,12 @@ class Store:
         self._cache: OrderedDict[tuple[str, str], State] = OrderedDict()
         self._contested = Contested(self.connection, self._end_of)
 
+    def use_rates(self, rates: RateCard) -> None:
+        """Compute costs with these prices from now on, and those on record anew where they differ."""
+        self._rates = rates
+        with _explained(self.path):
+            price_anew(self.connection, rates)
+
     def close(self) -> None:
         """Close the database."""
         self.connection.close()
