@@ -112,3 +112,16 @@ def test_encoded_bytes_are_no_words() -> None:
     """A run of letters that no person would type stays out of the index, and what stands beside it stays in."""
     assert prepared("see " + "QUJD" * 100 + " end").split() == ["see", "end"]
     assert prepared("x" * 150) == "x" * 150
+
+
+def test_a_word_is_found_line_by_line_as_in_the_whole_text() -> None:
+    """Texts that are not ASCII are taken apart only where the word stands."""
+    words = Words(apsw.Connection(":memory:"), ["größe"])
+    text = "Eine Größe\nno such word here\n\u0301 grosse GRÖSSE\ngrößer 日本größe\nGRÖßE"
+    (word,) = words.all
+    assert [text[start:end] for start, end in words.spans(text, word)] == [
+        "Größe",
+        "größer",
+        "größe",
+        "GRÖßE",
+    ]

@@ -7,7 +7,7 @@ A word is a phrase of its tokens, as the index's own tokenizer gives them; the l
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 from unicodedata import normalize
 
@@ -101,8 +101,24 @@ class Words:
             return
         if text is not self._plain_of:
             self._plain_of, self._plain = text, _plain(text)
-        if all(_plain(token) in self._plain for token in word.tokens):
+        if not all(_plain(token) in self._plain for token in word.tokens):
+            return
+        if len(word.tokens) > 1:
             yield from _phrases(self.tokens(text), word)
+        else:
+            yield from self._in_lines(text, word)
+
+    def _in_lines(self, text: str, word: Word) -> Iterator[Span]:
+        """Yield where a word of one token stands: no token reaches over a line, and few lines hold the word."""
+        token, pattern, offset = _plain(word.tokens[0]), None, 0
+        for line in text.split("\n"):
+            if line.isascii():
+                pattern = pattern or _ascii_pattern(word)
+                found: Iterable[Span] = (match.span() for match in pattern.finditer(line))
+            else:
+                found = _phrases(self.tokens(line), word) if token in _plain(line) else ()
+            yield from ((offset + start, offset + end) for start, end in found)
+            offset += len(line) + 1
 
     def _understood(self, given: str) -> Word:
         bare = given.strip()
