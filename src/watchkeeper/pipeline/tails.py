@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -29,8 +29,6 @@ LONGEST_WAIT_MS = 5 * 60_000
 _EVENT = 1
 """`FrameKind.EVENT`; decisions and events of other kinds are put on record first."""
 _TITLES = frozenset({"summary", "custom-title", "ai-title"})
-
-
 _WAITING_HOOKS = frozenset(
     {
         "PreToolUse",
@@ -186,24 +184,26 @@ def _line(body: dict[str, Any]) -> Tail | None:
 
 
 def _spooled(reader: Reader, spool: Path) -> list[Tail] | None:
+    found: list[Tail | None] = []
+    left = MOST_BYTES
     try:
-        names = sorted(os.listdir(spool))  # noqa: PTH208 - the names are enough
-        if any(name.isdigit() for name in names):
-            # Other users have their own folders there.
-            return None
-        found: list[Tail] = []
-        for name in names:
-            events = _events(reader, spool / name) if name.endswith(".wks") else []
-            if events is None:
+        for name in sorted(os.listdir(spool)):  # noqa: PTH208 - the names are enough
+            if name.isdigit():
+                # Another user's folder.
                 return None
-            found += events
+            data = _unread(reader, spool / name, left) if name.endswith(".wks") else b""
+            if data is None:
+                return None
+            left -= len(data)
+            found += _events(data)
     except OSError:
         return None
-    return found
+    known = [event for event in found if event is not None]
+    return known if len(known) == len(found) else None
 
 
-def _events(reader: Reader, segment: Path) -> list[Tail] | None:
-    from watchkeeper.spool.frames import SEGMENT_HEADER, decode_frames, decode_segment_header
+def _unread(reader: Reader, segment: Path, most: int) -> bytes | None:
+    from watchkeeper.spool.frames import SEGMENT_HEADER, decode_segment_header
 
     with segment.open("rb") as file:
         header = decode_segment_header(file.read(SEGMENT_HEADER.size))
@@ -211,16 +211,15 @@ def _events(reader: Reader, segment: Path) -> list[Tail] | None:
             return None
         position = reader.value("SELECT value FROM meta WHERE name = ?", (f"spool:{header[0].hex()}",))
         file.seek(position or SEGMENT_HEADER.size)
-        data = file.read(MOST_BYTES + 1)
-    if len(data) > MOST_BYTES:
-        return None
-    events = []
+        data = file.read(most + 1)
+    return data if len(data) <= most else None
+
+
+def _events(data: bytes) -> Iterator[Tail | None]:
+    from watchkeeper.spool.frames import decode_frames
+
     for item in decode_frames(data):
-        event = None if item.frame is None else _event(item.frame)
-        if event is None:
-            return None
-        events.append(event)
-    return events
+        yield None if item.frame is None else _event(item.frame)
 
 
 def _event(frame: Frame) -> Tail | None:
