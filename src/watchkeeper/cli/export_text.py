@@ -36,7 +36,7 @@ def facts_of(document: dict[str, Any]) -> list[tuple[str, str]]:
         ("Tool calls", f"{row['tool_calls']:,}, {row['failures']:,} failed"),
         ("Tokens", tokens(usage)),
         ("Cost", cost(usage)),
-        ("Client's own total", f"$ {row['cost_usd']} (reported)" if row["cost_usd"] else None),
+        ("Client's own total", f"$ {row['client_cost_usd']} (reported)" if row["client_cost_usd"] else None),
     ]
     return [(name, str(value)) for name, value in facts if value]
 
