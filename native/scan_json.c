@@ -364,7 +364,7 @@ static const uint8_t *read_field(
 
 static const struct field *field_named(const struct shape *shape, const uint8_t *name, size_t length) {
     for (const struct field *field = shape->fields; field < shape->fields + shape->count; field++) {
-        if (field->length == length && memcmp(field->name, name, length) == 0) {
+        if (field->length == length && field->name[0] == (char)name[0] && memcmp(field->name, name, length) == 0) {
             return field;
         }
     }

@@ -151,6 +151,8 @@ def _processors() -> int:
 
 def _scan_share(pieces: Sequence[Piece], rates: RateCard, masks: UsageMasks, *, bulk: bool) -> _Share:
     found, positions = UsageScan(), list[Position]()
+    if bulk:
+        pieces = _scan_natively(pieces, found, positions)
     # One buffer for all files: the memory of a new one would have to be made ready page by page each time.
     largest = max((piece.file.size - piece.start for piece in pieces), default=0)
     buffer = bytearray(min(largest, _BLOCK))
@@ -164,6 +166,35 @@ def _scan_share(pieces: Sequence[Piece], rates: RateCard, masks: UsageMasks, *, 
     requests = found.requests
     sums = sums_of(requests.values(), rates)
     return _Share(list(requests), chunked(requests), sums, found.sessions, found.copies, positions)
+
+
+def _scan_natively(pieces: Sequence[Piece], found: UsageScan, positions: list[Position]) -> list[Piece]:
+    """Add what the native scanner finds in pieces; return those that it leaves to be read here."""
+    from watchkeeper.sources.claude_code.native_scan import Part, scan_natively
+
+    parts = [
+        Part(file.location, start, file.size, file.session_hint, file.agent_hint) for file, start, _ in pieces
+    ]
+    left = []
+    for piece, answer in zip(pieces, scan_natively(parts, 1), strict=True):
+        file = piece.file
+        if answer is None:
+            left.append(piece)
+            continue
+        said = UsageScan(answer.requests, answer.sessions)
+        if answer.rest:
+            try:
+                with open(file.location, "rb", buffering=0) as stream:  # noqa: PTH123
+                    stream.seek(answer.position)
+                    rest = stream.read(answer.rest)
+            except OSError:
+                left.append(piece)
+                continue
+            place = Place(piece.source, file.session_hint, file.agent_hint)
+            _take(said, rest, len(rest), place, (file.location, answer.position), bulk=False)
+        found.merge(said)
+        positions.append((file.location, file.size, file.mtime_ns, answer.position))
+    return left
 
 
 def _scan_piece(piece: Piece, found: UsageScan, buffer: bytearray, *, bulk: bool) -> Position:
@@ -221,7 +252,7 @@ def _scan_together(
 ) -> Iterator[_Share]:
     """Scan in this process and in forked ones; a share that fails is scanned here."""
     # What every process needs is imported before they part.
-    from watchkeeper.sources.claude_code import transcript_view, usage_lines  # noqa: F401
+    from watchkeeper.sources.claude_code import native_scan, transcript_view, usage_lines  # noqa: F401
 
     shares = _shares(pieces, processes)
     children = [_start(share, rates, masks) for share in shares[1:]]

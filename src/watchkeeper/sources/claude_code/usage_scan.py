@@ -308,7 +308,10 @@ def _moment(value: Any) -> str | None:
         return None
     from datetime import UTC, datetime
 
-    return datetime.fromtimestamp(at / 1000, UTC).isoformat()
+    try:
+        return datetime.fromtimestamp(at / 1000, UTC).isoformat()
+    except (ValueError, OverflowError, OSError):
+        return None  # beyond the year 9999
 
 
 _SHAPES: dict[str, Callable[[Any], Any] | type[_Plain]] = {
