@@ -116,7 +116,7 @@ static size_t rest_of(const struct worker *worker, size_t kept) {
 
 static void scan_file(struct worker *worker, size_t index) {
     const struct file *file = &worker->work->files[index];
-    struct reading reading = {open(file->path, O_RDONLY | O_CLOEXEC), file->start, 0};
+    struct reading reading = {open(file->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK), file->start, 0};
     struct stat found;
     bool judged = reading.descriptor >= 0 && fstat(reading.descriptor, &found) == 0 && S_ISREG(found.st_mode);
     if (judged) {

@@ -114,8 +114,12 @@ def _answer(answer: bytes, count: int) -> list[Found | None]:
             raise ValueError(at)
         documents: list[list[Any]] = marshal.loads(view[start:at])  # noqa: S302 - from our own program
         for index, position, requests, sessions, rest in documents:
+            if not 0 <= index < count:
+                raise ValueError(index)
             seen[index] += 1
             if requests is not None:
+                if not isinstance(requests, dict) or not isinstance(sessions, dict):
+                    raise TypeError(requests)
                 found[index] = Found(position, requests, sessions, rest)
     if seen != b"\1" * count:
         raise ValueError(count)
