@@ -126,6 +126,30 @@ def test_two_stretches_stand_beside_each_other(home: Path) -> None:
     assert wk(home, "usage", "--compare").returncode == 2
 
 
+@pytest.mark.parametrize("key", ["model", "session", "block", "project,model"])
+def test_eighty_columns_hold_the_table_and_no_name_that_tells_rows_apart_is_cut(home: Path, key: str) -> None:
+    """Short names and one column of cache writes come before an ellipsis; blocks read as local time."""
+    shown = wk(home, "usage", "--by", key, COLUMNS="80", TZ="Europe/Berlin").stdout
+    assert all(len(line) <= 80 for line in shown.splitlines())
+    assert "…" not in shown
+    if key == "block":
+        assert "2026-10-24 23:00" in shown
+
+
+def test_dearest_stand_first_but_for_keys_of_time(home: Path) -> None:
+    """And what has no price last."""
+    models = wk(home, "usage", "--by", "model").stdout.splitlines()
+    assert [line.split()[0] for line in models[1:3]] == ["claude-sonnet-4-6", "claude-from-next-year"]
+    days = wk(home, "usage", "--by", "day").stdout.splitlines()
+    assert [line.split()[0] for line in days[1:3]] == ["2026-10-24", "2026-10-25"]
+
+
+def test_a_comparison_says_which_stretch_it_is_with(home: Path) -> None:
+    """Else nobody knows what the column before shows."""
+    shown = wk(home, "usage", "--since", "2026-10-25", "--until", "2026-10-25", "--compare").stdout
+    assert "before: 2026-10-24 00:00 to 2026-10-25 00:00" in shown
+
+
 def test_csv_has_a_header_and_starts_no_formula(home: Path) -> None:
     """A project that is named like a formula is text to a spreadsheet."""
     found = list(csv.DictReader(io.StringIO(wk(home, "usage", "--by", "project", "--csv").stdout)))

@@ -4,7 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from watchkeeper.cli.terminal import clip, columns_of, harmless, one_line, pad, styled, visible
+from watchkeeper.cli.terminal import (
+    clip,
+    columns_of,
+    harmless,
+    money,
+    one_line,
+    pad,
+    steps,
+    styled,
+    visible,
+    wrapped,
+)
 
 
 @pytest.mark.parametrize(
@@ -64,3 +75,31 @@ def test_only_our_own_styles_pass_and_only_with_colour() -> None:
     assert harmless(ours, colour=True) == ours
     assert harmless(ours, colour=False) == "\\x1b[33mdenied\\x1b[0m"
     assert harmless(f"{ours}\x1b[2J\x1b]0;x\x07", colour=True) == f"{ours}\\x1b[2J\\x1b]0;x\\x07"
+
+
+@pytest.mark.parametrize(
+    ("usd", "shown"),
+    [
+        ("15.704417", "15.70"), ("1.16907", "1.17"), ("0.995", "1.00"), ("1234567.5", "1,234,567.50"),
+        ("0.00", "0.00"), ("0.000001", "<0.01"), ("-6.167195", "-6.17"), ("-0.001", ">-0.01"), (None, "—"),
+    ],
+)  # fmt: skip
+def test_money_is_shown_to_the_cent_and_neither_unknown_nor_little_reads_as_nothing(
+    usd: str | None, shown: str
+) -> None:
+    assert money(usd) == shown
+
+
+def test_estimated_money_says_so() -> None:
+    assert money("2.5", about=True) == "≈2.50"
+
+
+def test_next_steps_are_parted_between_commands_and_never_inside_one() -> None:
+    assert steps("wk usage · wk quality · wk errors", 21) == ["wk usage · wk quality", "wk errors"]
+    assert steps("wk move --undo 20261121T165055-e102", 10) == ["wk move --undo 20261121T165055-e102"]
+    assert steps("claude --resume X\nwk move --undo", 200) == ["claude --resume X", "wk move --undo"]
+
+
+def test_a_remark_is_wrapped_and_a_long_word_stays_whole() -> None:
+    assert wrapped("one two three", 7) == ["one two", "three"]
+    assert wrapped("/a/very/long/path is it", 8) == ["/a/very/long/path", "is it"]

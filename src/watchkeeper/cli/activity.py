@@ -123,11 +123,11 @@ def _print(answer: dict[str, Any], context: Context) -> None:
         for line in answer["activity"]
     ]
     if not rows:
-        context.line("No tool call is on record there.")
+        context.line("No tool call is on record for this day or stretch.")
         context.next_step("wk activity --range all shows every one")
         return
     for text in table(context, _COLUMNS, rows):
         context.line(text)
     rest = answer["total"] - len(rows)
-    more = f"{len(rows):,} of {answer['total']:,} · wk activity -n {answer['total']} · " if rest else ""
+    more = f"{len(rows):,} of {answer['total']:,} · add -n {answer['total']} · " if rest else ""
     context.next_step(f"{more}wk activity --to DIR writes daily files")

@@ -9,6 +9,7 @@ from typing import Any
 from watchkeeper.cli.context import Context
 from watchkeeper.cli.periods import local_time
 from watchkeeper.cli.tables import Cell, Column, table
+from watchkeeper.cli.terminal import money, wrapped
 from watchkeeper.errors import UsageError
 
 HELP = "Show budgets with what is spent, left and forecast; set, remove or check them."
@@ -200,14 +201,14 @@ def _print_money(rows: list[dict[str, Any]], context: Context) -> None:
     )
     cells: list[list[str | Cell]] = []
     for row in rows:
-        forecast = "—" if row["forecast_usd"] is None else f"≈{row['forecast_usd']}"
+        forecast = money(row["forecast_usd"], about=True)
         cells.append(
             [
                 row["period"],
                 row["project"] or "all",
-                row["limit_usd"],
+                money(row["limit_usd"]),
                 _spent(row),
-                row["left_usd"] or "—",
+                money(row["left_usd"]),
                 "—" if row["used_percent"] is None else f"{row['used_percent']:.1f}",
                 Cell(forecast, "warn") if row["forecast_over"] else forecast,
                 _basis(row["cost_basis"]),
@@ -223,7 +224,8 @@ def _print_money(rows: list[dict[str, Any]], context: Context) -> None:
     if any(row["api_equivalent"] for row in rows):
         notes.append("Figures are API-equivalent: a subscription is not billed by token, its quota counts.")
     for note in notes:
-        context.line(context.style(note, "dim"))
+        for line in wrapped(note, context.width):
+            context.line(context.style(line, "dim"))
 
 
 def _print_quotas(rows: list[dict[str, Any]], context: Context) -> None:
@@ -251,9 +253,10 @@ def _print_quotas(rows: list[dict[str, Any]], context: Context) -> None:
 
 
 def _spent(row: dict[str, Any]) -> str:
-    if row["spent_usd"] is None:
-        return "—"
-    return f"≥{row['spent_usd']}" if row["partial_requests"] or row["unpriced_requests"] else row["spent_usd"]
+    spent = money(row["spent_usd"])
+    if row["spent_usd"] is None or spent.startswith("<"):
+        return spent
+    return f"≥{spent}" if row["partial_requests"] or row["unpriced_requests"] else spent
 
 
 def _basis(counts: dict[str, int]) -> str:

@@ -6,7 +6,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
-from watchkeeper.cli.terminal import harmless, one_line, styled, visible
+from watchkeeper.cli.terminal import harmless, one_line, steps, styled, visible
 
 if TYPE_CHECKING:
     from watchkeeper.settings import Settings
@@ -42,10 +42,11 @@ class Context:
         print(visible(text), file=sys.stderr, flush=True)
 
     def next_step(self, text: str) -> None:
-        """Print the dim last line that names the next useful command."""
+        """Print, dim and last, the next useful commands; several are parted by `` · `` or a line each."""
         if not self.json:
             print()
-            print(self.style(text, "dim"))
+            for line in steps(text, self.width):
+                print(self.style(line, "dim"))
 
     def say_where_transcripts_are_sought(self) -> None:
         """Name the agent's folders, behind an answer that found nothing at all."""

@@ -9,7 +9,7 @@ from watchkeeper.cli.context import Context
 from watchkeeper.cli.freshness import fresh_reader, with_age
 from watchkeeper.cli.periods import local_time
 from watchkeeper.cli.tables import Cell, Column, table
-from watchkeeper.cli.terminal import counted, one_line
+from watchkeeper.cli.terminal import counted, money, one_line, steps
 from watchkeeper.errors import UsageError
 
 HELP = "Show the size of a session's context over time, what filled it, and what carrying it along cost."
@@ -82,7 +82,7 @@ _FIGURES = (
 
 def _figures(row: dict[str, Any]) -> list[str | Cell]:
     costs = (row["entry_cost_usd"], row["carried_cost_usd"], row["cost_usd"])
-    return [f"≈{row['tokens']:,}", *(f"≈{cost}" for cost in costs)]
+    return [f"≈{row['tokens']:,}", *(money(cost, about=True) for cost in costs)]
 
 
 def _size(answer: dict[str, Any], context: Context) -> list[str]:
@@ -91,8 +91,8 @@ def _size(answer: dict[str, Any], context: Context) -> list[str]:
     window = answer["window_tokens"]
     peak = answer["peak_tokens"]
     when = f"{local_time(shown[0]['at'])} to {local_time(shown[-1]['at'])}"
-    most = f"at most {peak:,} tokens, {100 * peak / window:.0f} % of a window of {window:,} ({answer['window_basis']})"
-    lines = [f"{counted(len(answer['requests']), 'request')}, {when}; {most}", ""]
+    most = f"at most {peak:,} tokens · {100 * peak / window:.0f} % of a window of {window:,} ({answer['window_basis']})"
+    lines = [f"{counted(len(answer['requests']), 'request')}, {when}", *steps(most, context.width), ""]
     lines.append(_curve([point["tokens"] for point in shown], window))
     others = [agent for agent in answer["agents"] if agent["sidechain"]]
     if others:
@@ -126,8 +126,8 @@ def _curve(sizes: list[int], window: int) -> str:
 def _costs(answer: dict[str, Any]) -> list[str]:
     if answer["cost_usd"] is None:
         return ["No price is known for its requests."]
-    parts = f"Input cost $ {answer['input_cost_usd']}, output $ {answer['output_cost_usd']}"
-    lines = [f"{parts}, together $ {answer['cost_usd']}"]
+    parts = f"Input cost $ {money(answer['input_cost_usd'])}, output $ {money(answer['output_cost_usd'])}"
+    lines = [f"{parts}, together $ {money(answer['cost_usd'])}"]
     if answer["unpriced_requests"]:
         lines.append(f"{counted(answer['unpriced_requests'], 'request')} without a known price not counted")
     return lines
@@ -151,8 +151,8 @@ def _items(answer: dict[str, Any], context: Context) -> list[str]:
             f"{row['first_request']:,}",
             f"{row['sent']:,}×",
             f"≈{row['tokens']:,}",
-            f"≈{row['carried_cost_usd']}",
-            f"≈{row['cost_usd']}",
+            money(row["carried_cost_usd"], about=True),
+            money(row["cost_usd"], about=True),
         ]
         for row in answer["items"]
         if row["kind"] != "not on record"
@@ -160,7 +160,7 @@ def _items(answer: dict[str, Any], context: Context) -> list[str]:
     lines = table(context, columns, rows)
     rest = answer["items_total"] - len(answer["items"])
     if rest > 0:
-        lines.append(context.style(f"… {rest:,} more: wk context -n {answer['items_total']}", "dim"))
+        lines.append(context.style(f"… {rest:,} more: add -n {answer['items_total']}", "dim"))
     return lines
 
 
@@ -174,7 +174,7 @@ def _offered(offered: dict[str, Any] | None, context: Context) -> list[str]:
             continue
         lines.append(
             f"{use['offered']:,} {name} offered, {use['used']:,} used; the others took ≈{use['idle_tokens']:,} tokens"
-            f" of each request, together ≈$ {use['idle_cost_usd']}"
+            f" of each request, together $ {money(use['idle_cost_usd'], about=True)}"
         )
         if use["unused"]:
             lines.append(context.style(f"  never used: {one_line(', '.join(use['unused'][:8]))}", "dim"))
@@ -182,6 +182,6 @@ def _offered(offered: dict[str, Any] | None, context: Context) -> list[str]:
         state = "idle" if server["idle"] else f"{server['used']:,} of {server['offered']:,} tools used"
         lines.append(
             f"MCP server {one_line(server['server'])}: {state}, ≈{server['idle_tokens']:,} tokens and"
-            f" ≈$ {server['idle_cost_usd']} for what was not"
+            f" $ {money(server['idle_cost_usd'], about=True)} for what was not"
         )
     return lines

@@ -12,7 +12,7 @@ from watchkeeper.cli.periods import local_time
 from watchkeeper.cli.stats import stretch_title
 from watchkeeper.cli.stretches import add_stretch_flags, stretch_of
 from watchkeeper.cli.tables import Cell, Column, table
-from watchkeeper.cli.terminal import one_line
+from watchkeeper.cli.terminal import money, one_line
 from watchkeeper.errors import UsageError
 
 HELP = (
@@ -67,7 +67,7 @@ _FIGURES = (
 
 
 def _figures(row: dict[str, Any]) -> list[str | Cell]:
-    return [f"{row['requests']:,}", f"{row['tokens']:,}", row["cost_usd"] or "—"]
+    return [f"{row['requests']:,}", f"{row['tokens']:,}", money(row["cost_usd"])]
 
 
 def _session(answer: dict[str, Any], context: Context, arguments: argparse.Namespace) -> list[str]:
@@ -118,9 +118,11 @@ def _beside(answer: dict[str, Any]) -> list[str]:
     if tree["unpriced_requests"]:
         lines.append(f"{tree['unpriced_requests']:,} requests have no known price and are in no sum.")
     if answer["client_total_usd"] is not None:
-        lines.append(f"The client's own total: $ {answer['client_total_usd']} (reported).")
+        lines.append(f"The client's own total: $ {money(answer['client_total_usd'])} (reported).")
     if answer["not_in_transcripts_usd"] is not None:
-        lines.append(f"Of it in no transcript (helper requests): $ {answer['not_in_transcripts_usd']}.")
+        lines.append(
+            f"Of it in no transcript (helper requests): $ {money(answer['not_in_transcripts_usd'])}."
+        )
     return ["", *lines] if lines else []
 
 
@@ -148,7 +150,7 @@ def _prompts(answer: dict[str, Any], context: Context) -> list[str]:
     lines += table(context, columns, rows)
     rest = answer["prompts_total"] - len(rows)
     if rest > 0:
-        lines.append(context.style(f"… {rest:,} more: wk cost -n {answer['prompts_total']}", "dim"))
+        lines.append(context.style(f"… {rest:,} more: add -n {answer['prompts_total']}", "dim"))
     rows = [[row["project"], *_figures(row)] for row in answer["projects"]]
     rows.append([Cell("all", "bold"), *_figures(answer["total"])])
     return [*lines, "", *table(context, (Column("project", least=16), *_FIGURES), rows)]

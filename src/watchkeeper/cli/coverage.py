@@ -104,7 +104,7 @@ def _print_gaps(report: dict[str, Any], limit: int, context: Context) -> None:
     for line in table(context, columns, rows) if rows else ():
         context.line(line)
     if len(gaps) > limit:
-        context.line(context.style(f"… {len(gaps) - limit:,} more gaps: wk coverage -n {len(gaps)}", "dim"))
+        context.line(context.style(f"… {len(gaps) - limit:,} more gaps: add -n {len(gaps)}", "dim"))
 
 
 def _print_findings(report: dict[str, Any], context: Context) -> None:

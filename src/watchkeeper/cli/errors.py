@@ -67,7 +67,7 @@ def _lines(answer: dict[str, Any], context: Context, *, full: bool) -> list[str]
     lines += ["", *_table(answer["errors"], context)]
     rest = answer["total"] - len(answer["errors"])
     if rest > 0:
-        lines.append(context.style(f"… {rest:,} more: wk errors -n {answer['total']}", "dim"))
+        lines.append(context.style(f"… {rest:,} more: add -n {answer['total']}", "dim"))
     if full:
         for row in answer["errors"]:
             lines += _in_full(row, context)
@@ -82,8 +82,8 @@ _COLUMNS = (
     Column("at"),
     Column("session"),
     Column("tool", least=8),
-    Column("kind"),
-    Column("on", least=20),
+    Column("kind", least=12),
+    Column("on", least=12),
     Column("said", least=20, drop=2),
     Column("again", right=True, drop=1),
     Column("mended after", right=True),

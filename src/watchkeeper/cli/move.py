@@ -154,7 +154,7 @@ def _say_done(plan: Plan, identity: str, context: Context) -> None:
             context.line(f"  {one_line(item.session.session_id)} -> {one_line(item.new_id)}")
     where = plan.change.moved(first.session.cwd or plan.change.olds[0]) or plan.change.new
     resume = f"cd {shlex.quote(where)} && claude --resume {shlex.quote(first.new_id)}"
-    context.next_step(f"{one_line(resume)} · wk move --undo {identity}")
+    context.next_step(f"{one_line(resume)}\nwk move --undo {identity}")
 
 
 def _undo(identity: str | None, context: Context, *, force: bool) -> int:

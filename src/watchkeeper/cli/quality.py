@@ -12,7 +12,7 @@ from watchkeeper.cli.periods import duration, local_time
 from watchkeeper.cli.stats import stretch_title
 from watchkeeper.cli.stretches import add_stretch_flags, stretch_of
 from watchkeeper.cli.tables import Column, table
-from watchkeeper.cli.terminal import one_line
+from watchkeeper.cli.terminal import money, one_line
 from watchkeeper.errors import UsageError
 
 HELP = (
@@ -68,7 +68,7 @@ def quality_lines(answer: dict[str, Any], context: Context) -> list[str]:
         lines += _with_wrapped(context, columns, [cells(row) for row in rows], under)
         rest = answer["totals"][name] - len(rows)
         if rest > 0:
-            lines.append(context.style(f"… {rest:,} more: wk quality -n {answer['totals'][name]}", "dim"))
+            lines.append(context.style(f"… {rest:,} more: add -n {answer['totals'][name]}", "dim"))
     if len(lines) == 1:
         lines += ["", "Nothing stands out." if answer["recorded"] else "No tool call is on record there."]
     else:
@@ -92,7 +92,7 @@ def _with_wrapped(
 
 
 def _cost(row: dict[str, Any]) -> str:
-    return "—" if row["cost_usd"] is None else f"≈{row['cost_usd']}"
+    return money(row["cost_usd"], about=True)
 
 
 def _read_cells(row: dict[str, Any]) -> list[str]:

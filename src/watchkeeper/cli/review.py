@@ -13,7 +13,7 @@ from watchkeeper.cli.periods import duration, local_time
 from watchkeeper.cli.stats import stretch_title
 from watchkeeper.cli.stretches import add_stretch_flags, stretch_of
 from watchkeeper.cli.tables import Column, table
-from watchkeeper.cli.terminal import one_line
+from watchkeeper.cli.terminal import money, one_line
 
 if TYPE_CHECKING:
     from watchkeeper.store.sqlite.reading import Reader
@@ -146,12 +146,14 @@ def _figures(answer: dict[str, Any], page: _Terminal | _Markdown) -> list[str]:
 def _shown(name: str, value: Any) -> str:
     if value is None:
         return "—"
-    return duration(value) if name == "active_ms" else f"{value:,}" if isinstance(value, int) else str(value)
+    return (
+        duration(value) if name == "active_ms" else f"{value:,}" if isinstance(value, int) else money(value)
+    )
 
 
 def _days(answer: dict[str, Any], page: _Terminal | _Markdown) -> list[str]:
     rows = [
-        [row["day"], f"{row['requests']:,}", f"{row['tokens']:,}", row["cost_usd"] or "—"]
+        [row["day"], f"{row['requests']:,}", f"{row['tokens']:,}", money(row["cost_usd"])]
         for row in answer["days"]
     ]
     columns = (
@@ -165,7 +167,7 @@ def _days(answer: dict[str, Any], page: _Terminal | _Markdown) -> list[str]:
 
 def _where(answer: dict[str, Any], page: _Terminal | _Markdown) -> list[str]:
     rows = [
-        [row["project"], f"{row['requests']:,}", row["cost_usd"] or "—"] for row in answer["projects"][:8]
+        [row["project"], f"{row['requests']:,}", money(row["cost_usd"])] for row in answer["projects"][:8]
     ]
     columns = (Column("project", least=16), Column("requests", right=True), Column("cost $", right=True))
     return page.rows(columns, rows) if rows else []
@@ -173,7 +175,7 @@ def _where(answer: dict[str, Any], page: _Terminal | _Markdown) -> list[str]:
 
 def _prompts(answer: dict[str, Any], page: _Terminal | _Markdown) -> list[str]:
     rows = [
-        [local_time(row["at"]), (row["session_id"] or "—")[:8], row["prompt"], row["cost_usd"] or "—"]
+        [local_time(row["at"]), (row["session_id"] or "—")[:8], row["prompt"], money(row["cost_usd"])]
         for row in answer["prompts"]
     ]
     columns = (Column("at"), Column("session"), Column("prompt", least=24), Column("cost $", right=True))
@@ -187,7 +189,7 @@ def _sessions(answer: dict[str, Any], page: _Terminal | _Markdown) -> list[str]:
             row["project"] or "—",
             row["title"] or "—",
             duration(row["active_ms"]),
-            row["cost_usd"] or "—",
+            money(row["cost_usd"]),
         ]
         for row in answer["sessions"]
     ]
@@ -218,11 +220,13 @@ def _errors(answer: dict[str, Any], page: _Terminal | _Markdown) -> list[str]:
 def _budget_rows(answer: dict[str, Any], page: _Terminal | _Markdown) -> list[str]:
     rows = []
     for row in answer["budgets"] or ():
-        money = row["unit"] == "usd"
+        in_dollars = row["unit"] == "usd"
         spent, limit = (
-            (row["spent_usd"], row["limit_usd"]) if money else (row["spent_percent"], row["limit_percent"])
+            (money(row["spent_usd"]), money(row["limit_usd"]))
+            if in_dollars
+            else (row["spent_percent"], row["limit_percent"])
         )
-        sign = "$" if money else "%"
+        sign = "$" if in_dollars else "%"
         rows.append(
             [
                 row["period"].replace("_", "-"),

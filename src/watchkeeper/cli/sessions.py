@@ -11,7 +11,7 @@ from watchkeeper.cli.freshness import quick_reader, with_age
 from watchkeeper.cli.periods import local_time
 from watchkeeper.cli.search_view import hit_line
 from watchkeeper.cli.tables import Cell, Column, table
-from watchkeeper.cli.terminal import one_line
+from watchkeeper.cli.terminal import money, one_line
 from watchkeeper.errors import UsageError
 
 HELP = "List sessions, newest first, or search them; each with the command that resumes it."
@@ -167,9 +167,7 @@ def _cells(row: dict[str, Any]) -> list[str | Cell]:
 
 
 def _cost(row: dict[str, Any]) -> str:
-    if row["cost_usd"] is None:
-        return "—"
-    return f"≈{row['cost_usd']}" if row["cost_basis"] == "estimated" else str(row["cost_usd"])
+    return money(row["cost_usd"], about=row["cost_basis"] == "estimated")
 
 
 def _print_none(arguments: argparse.Namespace, context: Context) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from watchkeeper.cli.context import Context
 from watchkeeper.cli.freshness import fresh_reader, with_age
 from watchkeeper.cli.periods import local_time
-from watchkeeper.cli.terminal import counted, one_line
+from watchkeeper.cli.terminal import counted, money, one_line
 from watchkeeper.errors import NotFoundError, UsageError
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ def _heading(row: dict[str, Any], context: Context) -> list[str]:
         counted(row["tool_calls"], "call"),
         f"{row['failures']:,} failed",
         counted(row["subagents"], "subagent"),
-        f"$ {row['cost_usd'] or '—'}",
+        f"$ {money(row['cost_usd'])}",
         f"seen by every witness {'—' if complete is None else f'{100 * complete:.1f} %'}",
         counted(coverage["gaps"], "gap"),
     ]

@@ -11,7 +11,7 @@ from watchkeeper.cli.freshness import fresh_reader, with_age
 from watchkeeper.cli.periods import duration, local_time
 from watchkeeper.cli.stretches import add_stretch_flags, stretch_of
 from watchkeeper.cli.tables import Cell, Column, table
-from watchkeeper.cli.terminal import one_line
+from watchkeeper.cli.terminal import money, one_line
 
 HELP = "Sessions, prompts, tool calls, failures, tokens, cost and files of a day, week, month or any stretch."
 
@@ -95,7 +95,7 @@ def _shown(name: str, value: Any) -> str:
         return "—"
     if name == "active_ms":
         return duration(value)
-    return f"{value:,}" if isinstance(value, int) else str(value)
+    return f"{value:,}" if isinstance(value, int) else money(value)
 
 
 def _change(now: Any, then: Any) -> str:
@@ -118,7 +118,7 @@ def _counts(
             row.append(Cell(f"{failures:,}", "bad") if failures else "0")
     lines = ["", *table(context, columns, rows)]
     if len(counts) > limit:
-        lines.append(context.style(f"… {len(counts) - limit:,} more: wk stats -n {len(counts)}", "dim"))
+        lines.append(context.style(f"… {len(counts) - limit:,} more: add -n {len(counts)}", "dim"))
     return lines
 
 
@@ -133,7 +133,7 @@ def _models(context: Context, models: dict[str, dict[str, Any]]) -> list[str]:
         Column("basis", drop=1),
     )
     rows = [
-        [name, f"{sums['requests']:,}", f"{sums['tokens']:,}", sums["cost_usd"] or "—", basis_text(sums)]
+        [name, f"{sums['requests']:,}", f"{sums['tokens']:,}", money(sums["cost_usd"]), basis_text(sums)]
         for name, sums in models.items()
     ]
     return ["", *table(context, columns, rows)]

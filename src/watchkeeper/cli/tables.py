@@ -60,13 +60,24 @@ def table(
     for number, row in enumerate(rows):
         cells = []
         for i in shown:
-            text = pad(clip(texts[number][i], widths[i]), widths[i], right=columns[i].right)
+            text = clip(texts[number][i], widths[i])
+            if i != shown[-1] or columns[i].right:
+                text = pad(text, widths[i], right=columns[i].right)
             cell = row[i]
             cells.append(context.style(text, cell.style) if isinstance(cell, Cell) else text)
         lines.append(_join(cells))
         if under:
             lines.append(context.style("  " + clip(one_line(under[number]), context.width - 2), "dim"))
     return lines
+
+
+def room(columns: Sequence[Column], rows: Sequence[Sequence[str | Cell]]) -> int:
+    """Return the width at which a table shows every column whole."""
+    widths = (
+        max(columns_of(one_line(cell.text if isinstance(cell, Cell) else cell)) for cell in cells)
+        for cells in zip([column.title for column in columns], *rows, strict=True)
+    )
+    return sum(widths) + _GAP * (len(columns) - 1)
 
 
 def _join(cells: Sequence[str]) -> str:

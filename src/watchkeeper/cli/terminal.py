@@ -72,6 +72,48 @@ def counted(number: int, noun: str, plural: str = "") -> str:
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {plural or f'{noun}s'}"
 
 
+def money(usd: str | None, *, about: bool = False) -> str:
+    """Return decimal dollars to the cent, half up, for a column or a sentence; every digit is in ``--json``.
+
+    Args:
+        usd: Dollars as JSON has them (``"15.704417"``), or None for unknown, which reads as a dash.
+        about: Whether the figure is an estimate and says so with ``≈``.
+    """
+    if usd is None:
+        return "—"
+    sign = "-" if usd.startswith("-") else ""
+    whole, _, part = usd.removeprefix("-").partition(".")
+    micros = 1_000_000 * int(whole) + int(part[:6].ljust(6, "0"))
+    if 0 < micros < 10_000:
+        return ">-0.01" if sign else "<0.01"
+    cents = (micros + 5_000) // 10_000
+    return f"{'≈' if about else ''}{sign}{cents // 100:,}.{cents % 100:02d}"
+
+
+def steps(text: str, width: int) -> list[str]:
+    """Return ``one · two · three`` on as few lines as hold it; a part is never broken, it may be a command."""
+    lines: list[str] = []
+    for whole in text.split("\n"):
+        line = ""
+        for part in whole.split(" · "):
+            if line and columns_of(line) + 3 + columns_of(part) > width:
+                lines.append(line)
+                line = part
+            else:
+                line = f"{line} · {part}" if line else part
+        lines.append(line)
+    return lines
+
+
+def wrapped(text: str, width: int) -> list[str]:
+    """Return a sentence on lines of at most `width` columns; a word that is longer stays whole."""
+    if columns_of(text) <= width:
+        return [text]
+    from textwrap import wrap
+
+    return wrap(text, width, break_long_words=False, break_on_hyphens=False)
+
+
 def reason_lines(name: str, reason: str, width: int) -> list[str]:
     """Return harmless lines ``  name: reason``, wrapped to the width under the name."""
     from textwrap import wrap

@@ -7,7 +7,8 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from watchkeeper.cli.context import Context
-from watchkeeper.cli.tables import Cell, Column, table
+from watchkeeper.cli.tables import Cell, Column, room, table
+from watchkeeper.cli.terminal import money, wrapped
 from watchkeeper.errors import UsageError, WatchkeeperError
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ _ABSENT = {
     "branch": "no branch",
     "day": "no time",
 }
+_IN_TIME = ("day", "week", "month", "block")
+"""Keys whose rows stand in the order of time; those of all others stand dearest first."""
 _CSV = (
     "requests", "input_tokens", "output_tokens", "cache_write_5m_tokens", "cache_write_1h_tokens",
     "cache_read_tokens", "web_searches", "cost_usd", "reported", "computed", "estimated", "unpriced_requests",
@@ -196,21 +199,20 @@ def _harmless(value: Any) -> Any:
 def _print(context: Context, keys: tuple[str, ...], document: dict[str, Any]) -> None:
     rows, total = document["rows"], document["total"]
     if not rows:
-        context.line("No request is on record there.")
+        context.line("No request is on record for this.")
         context.say_where_transcripts_are_sought()
         context.next_step("wk usage --by project · wk doctor checks the whole chain")
         return
-    previous = {_name(row, keys): row for row in document.get("previous", {}).get("rows", ())}
-    columns = [*(Column(key, least=10) for key in keys), *_FIGURES]
-    if "previous" in document:
-        columns += [Column("before $", right=True), Column("change", right=True)]
-    cells = [
-        [*_name(row, keys), *_cells(row), *_beside(row, previous.get(_name(row, keys)), document)]
-        for row in rows
-    ]
-    before = document.get("previous", {}).get("total")
-    cells.append(["total", *[""] * (len(keys) - 1), *_cells(total), *_beside(total, before, document)])
-    lines = table(context, columns, cells)
+    if keys[0] not in _IN_TIME:
+        rows = sorted(rows, key=_dearest_first)
+    lines = next(
+        (
+            table(context, *drawn)
+            for drawn in (_drawn(rows, keys, document, narrow) for narrow in (0, 1))
+            if room(*drawn) <= context.width
+        ),
+        None,
+    ) or table(context, *_drawn(rows, keys, document, 2))
     for line in lines[:-1]:
         context.line(line)
     context.line(context.style(lines[-1], "bold"))
@@ -218,8 +220,65 @@ def _print(context: Context, keys: tuple[str, ...], document: dict[str, Any]) ->
         context.line(
             context.style("a request that asked for several tools is counted at the first one", "dim")
         )
-    for line in _remarks(total, rows, equivalent=document["api_equivalent"]):
-        context.line(context.style(line, "dim"))
+    remarks = _remarks(total, rows, equivalent=document["api_equivalent"])
+    if "previous" in document:
+        remarks.insert(0, _before(document["previous"], keys))
+    for remark in remarks:
+        for line in wrapped(remark, context.width):
+            context.line(context.style(line, "dim"))
+
+
+def _dearest_first(row: dict[str, Any]) -> float:
+    return -float(row["cost_usd"] or 0)
+
+
+def _drawn(
+    rows: list[dict[str, Any]], keys: tuple[str, ...], document: dict[str, Any], narrow: int
+) -> tuple[list[Column], list[list[str | Cell]]]:
+    """Return columns and cells: 0 in full, 1 with short names, 2 also with both cache writes in one column."""
+    previous = {_name(row, keys): row for row in document.get("previous", {}).get("rows", ())}
+    columns = [*(Column(key, least=10) for key in keys), *_FIGURES]
+    if "previous" in document:
+        columns += [Column("before $", right=True), Column("change", right=True)]
+    cells = [
+        [
+            *(_shown(key, name, narrow) for key, name in zip(keys, _name(row, keys), strict=True)),
+            *_cells(row),
+            *_beside(row, previous.get(_name(row, keys)), document),
+        ]
+        for row in rows
+    ]
+    total, before = document["total"], document.get("previous", {}).get("total")
+    cells.append(["total", *[""] * (len(keys) - 1), *_cells(total), *_beside(total, before, document)])
+    if narrow == 2:
+        place = len(keys) + 3
+        columns[place : place + 2] = [Column("write", right=True, drop=4)]
+        for line, row in zip(cells, [*rows, total], strict=True):
+            both = row["cache_write_5m_tokens"] + row["cache_write_1h_tokens"]
+            line[place : place + 2] = [_short(both)]
+    return columns, cells
+
+
+def _shown(key: str, name: str, narrow: int) -> str:
+    """Return a name as a reader knows it; where space is short, without what all of its kind begin or end with."""
+    if key == "block" and name[:1].isdigit():
+        from watchkeeper.cli.periods import local_time
+
+        return local_time(name)
+    if narrow and key == "session":
+        return name[:8]
+    if narrow and key == "model":
+        return name.removeprefix("claude-")
+    return name
+
+
+def _before(previous: dict[str, Any], keys: tuple[str, ...]) -> str:
+    from watchkeeper.cli.periods import local_time
+
+    since = "the beginning" if previous["since"] is None else local_time(previous["since"])
+    until = "now" if previous["until"] is None else local_time(previous["until"])
+    said = f"before: {since} to {until}"
+    return f"{said} · --by project or model compares row by row" if keys[0] in _IN_TIME else said
 
 
 def _name(row: dict[str, Any], keys: tuple[str, ...]) -> tuple[str, ...]:
@@ -231,7 +290,7 @@ def _name(row: dict[str, Any], keys: tuple[str, ...]) -> tuple[str, ...]:
 def _cells(row: dict[str, Any]) -> list[str | Cell]:
     figures: list[str | Cell] = [f"{row['requests']:,}", *(_short(row[name]) for name in _CSV[1:6])]
     cost = row["cost_usd"]
-    figures.append(Cell("unpriced", "warn") if cost is None else _money(cost))
+    figures.append(Cell("unpriced", "warn") if cost is None else money(cost))
     return figures
 
 
@@ -239,19 +298,9 @@ def _beside(row: dict[str, Any], before: dict[str, Any] | None, document: dict[s
     if "previous" not in document:
         return []
     if before is None or before["cost_usd"] is None or row["cost_usd"] is None:
-        return ["–", "–"]
+        return ["—", "—"]
     old, new = float(before["cost_usd"]), float(row["cost_usd"])
-    return [_money(before["cost_usd"]), f"{100 * (new - old) / old:+.0f} %" if old else "–"]
-
-
-def _money(text: str) -> str:
-    """Return dollars to the cent, half up; less than a cent as it is."""
-    whole, _, part = text.partition(".")
-    micros = 1_000_000 * int(whole) + int(part.ljust(6, "0"))
-    if 0 < micros < 10_000:
-        return text
-    cents = (micros + 5_000) // 10_000
-    return f"{cents // 100:,}.{cents % 100:02d}"
+    return [money(before["cost_usd"]), f"{100 * (new - old) / old:+.0f} %" if old else "—"]
 
 
 def _short(count: int) -> str:

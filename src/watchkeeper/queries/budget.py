@@ -269,7 +269,7 @@ def check_line(report: dict[str, Any]) -> tuple[str, str]:
     if worst["unit"] == QUOTA:
         figures = f"{worst['spent_percent']:g} % of {worst['limit_percent']:g} %"
     else:
-        figures = f"${worst['spent_usd']} of ${worst['limit_usd']}"
+        figures = f"${float(worst['spent_usd']):,.2f} of ${float(worst['limit_usd']):,.2f}"
     unpriced = worst.get("unpriced_requests")
     more = f", and {unpriced:,} unpriced requests" if unpriced else ""
     return worst["state"], f"{what}: {figures} ({worst['used_percent']:.0f} %){more}"
