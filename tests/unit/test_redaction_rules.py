@@ -180,3 +180,48 @@ def test_repeating_the_start_of_a_secret_costs_linear_time(piece: bytes) -> None
     """Quadratic time would be some 10^11 steps here and run into the suite's time limit."""
     line = b'{"a":"' + piece * (1_000_000 // len(piece)) + b'"}'
     json.loads(REDACTOR.redact(line).data)
+
+
+def test_a_private_key_goes_from_the_lines_of_a_patch_and_the_line_stays_json() -> None:
+    body = [FILLER.decode() + "Ab", FILLER[::-1].decode() + "Cd"]
+    for mark in "+- ":
+        lines = [
+            f"{mark}{part}" for part in ("-----BEGIN PRIVATE KEY-----", *body, "-----END PRIVATE KEY-----")
+        ]
+        for separators in ((",", ":"), None):
+            line = {"structuredPatch": [{"lines": [*lines, "+after"]}], "n": 1}
+            result = REDACTOR.redact(json.dumps(line, separators=separators).encode())
+            assert FILLER not in result.data
+            assert FILLER[::-1] not in result.data
+            assert json.loads(result.data)["structuredPatch"][0]["lines"][-1] == "+after"
+
+
+def test_a_member_that_follows_the_begin_of_a_key_is_none_of_its_lines() -> None:
+    line = b'{"a":"-----BEGIN PRIVATE KEY-----","' + FILLER[:40] + b'":"value"}'
+    assert json.loads(REDACTOR.redact(line).data).keys() == {"a", FILLER[:40].decode()}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "git push -u origin:some_feature_branch",
+        "rsync -u host:project-files x",
+        "help: -usage:prints_the_help1",
+        "scp -u host:/srv/data x",
+    ],
+)
+def test_a_colon_behind_an_option_of_other_commands_is_no_password(text: str) -> None:
+    assert REDACTOR.redact(json.dumps({"command": text}).encode()).hits == {}
+
+
+@pytest.mark.parametrize("command", ["curl -u", "curl -su x -u", "wget --user", "http -u", "curl --user="])
+def test_a_password_behind_a_user_goes(command: str) -> None:
+    data = json.dumps({"command": f"{command} admin:Sommer31x https://example.org"}).encode()
+    assert REDACTOR.redact(data).hits == {"user-password": 1}
+
+
+def test_netrc_is_known_where_its_lines_are_numbered() -> None:
+    text = "     1\u2192machine example.org\n     2\u2192\tlogin me\n     3\u2192\tpassword Sommer31\n"
+    for ascii_only in (True, False):
+        result = REDACTOR.redact(json.dumps({"content": text}, ensure_ascii=ascii_only).encode())
+        assert result.hits == {"netrc-password": 1}

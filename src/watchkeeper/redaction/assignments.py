@@ -316,7 +316,7 @@ _ABOUT = re.compile(
 )
 _TOKEN_NAME = re.compile(
     rb"(?:^|[_-])token|(?:access|auth|refresh|bearer|bot|api|session|id|client|deploy|secret|security|csrf|xsrf|push|device"
-    rb"|user|admin|web|app|service|oauth|jwt|npm|git|hub|lab|slack|private|personal|registry|publish|release|upload|vault|login)token"
+    rb"|user|admin|web|app|service|oauth|jwt|npm|git|hub|lab|slack|private|personal|registry|publish|release|upload|vault|login|identity)token"
 )
 
 
@@ -439,6 +439,10 @@ def _option(data: bytes, start: int, end: int, option: int, kind: int) -> Assign
         group = command.lastindex or 0
     if kind == USER_KIND:
         plain = re.fullmatch(rb"[a-z_]{1,9}|[A-Z_]+", value) or value[:1] in (b"/", b".", b"~")
+        if b"curl" not in before:
+            # Behind other commands, and in prose, many things are said with -u and a colon.
+            glued = data[option + 2 : option + 3] == b"u" and data[option + 3 : option + 4].isalnum()
+            plain = plain or glued or words(value) or not (_DIGIT.search(value) or _SPECIAL.search(value))
         return None if group == 6 or plain else Assignment(start, end, b"", "user-password")
     for taking, letter, form in _TAKEN_BY:
         if group == taking and data[option + 2 : option + 3] == letter:

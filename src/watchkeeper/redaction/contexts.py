@@ -35,6 +35,21 @@ def _option(name: str, positive: bytes, secret: bytes, negative: bytes) -> Rule:
     return Rule(name=name, positive=positive, secret=secret, negative=negative)
 
 
+# White space between words of one file, as an agent's reading numbers its lines and its patches part them.
+_GAP = (
+    rb"(?:"
+    + BLANK
+    + rb"|(?<=[ nr])[0-9]{1,6}(?:\xe2\x86\x92|\\++u2192|\\++t|[ ])|\"[ ]?,[ ]?\"[+ -](?=[^\"]))"
+)
+
+
+def _mixed(value: bytes) -> bool:
+    """Say whether a word of a sentence is no word of a language."""
+    kinds = re.search(rb"[a-z]", value), re.search(rb"[A-Z]", value), re.search(rb"[0-9]", value)
+    marks = re.search(rb"[!#$%^*=?~@&][A-Za-z0-9]", value)
+    return kinds[2] is not None and (all(kinds) or marks is not None) and not words(value)
+
+
 COMMANDS: tuple[Rule, ...] = (
     _option(
         "mysql-password",
@@ -92,12 +107,12 @@ FILES: tuple[Rule, ...] = (
         scans=(
             (
                 b"login",
-                BLANK
-                + rb"{1,8}+[^\s\x00-\x20\"'\\]{1,64}"
-                + BLANK
-                + rb"{1,8}+password"
-                + BLANK
-                + rb"{1,8}+"
+                _GAP
+                + rb"{1,16}+[^\s\x00-\x20\"'\\]{1,64}"
+                + _GAP
+                + rb"{1,16}+password"
+                + _GAP
+                + rb"{1,16}+"
                 + _START
                 + rb"([^\s\x00-\x20\"\\]{3,200}+)",
             ),
@@ -106,6 +121,47 @@ FILES: tuple[Rule, ...] = (
         positive=b'{"content":"machine example.org\\n  login me\\n  password Sommer31\\n"}',
         secret=b"Sommer31",
         negative=b'{"content":"login with password and login name password <yours>"}',
+    ),
+    Rule(
+        name="defined-secret",
+        lowered=True,
+        scans=(
+            (
+                b"define(",
+                rb"[ ]?"
+                + INNER_QUOTE
+                + rb"[a-z0-9_]{0,40}?(?:pass(?:word|wd)?|secret|token|(?:auth|in|api|secret|private|access)_key|salt)"
+                + INNER_QUOTE
+                + rb"[ ]{0,2},[ ]{0,2}"
+                + INNER_QUOTE
+                + rb"([^\"'\\\x00-\x1f]{6,200}+)",
+            ),
+            (b"setpassword(", rb"[ ]?" + INNER_QUOTE + rb"([^\s\"'\\\x00-\x1f]{6,200}+)"),
+        ),
+        weigh=lambda value: (
+            not placeholder(value) and re.search(rb"[0-9]", value) is not None and not words(value)
+        ),
+        positive=b"{\"content\":\"define( 'DB_PASSWORD', 'Sommer_31x' );\"}",
+        secret=b"Sommer_31x",
+        negative=b'{"content":"define(\'DB_PASSWORD\', \'password_here\'); x.setPassword(\\"secret\\")"}',
+    ),
+    Rule(
+        name="told-password",
+        lowered=True,
+        scans=(
+            (
+                b"password is",
+                rb"(?:[ ]{1,2}|:[ ]{0,2})(?:`|" + INNER_QUOTE + rb")?([^\s\x00-\x20\"'\\`;&|<>()]{6,200}+)",
+            ),
+            (
+                b"passwort ",
+                rb"(?:ist|lautet):?[ ]{1,2}(?:`|" + INNER_QUOTE + rb")?([^\s\x00-\x20\"'\\`;&|<>()]{6,200}+)",
+            ),
+        ),
+        weigh=lambda value: not placeholder(value) and _mixed(value),
+        positive=b'{"content":"The password is Sommer_31x, please log in"}',
+        secret=b"Sommer_31x",
+        negative=b'{"content":"the password is SHA-hashed, the password is required, password is sha256-hashed"}',
     ),
     Rule(
         name="docker-auth",

@@ -8,13 +8,15 @@ from watchkeeper.redaction.rule import ASSIGNED, FILLER, Rule
 from watchkeeper.redaction.tokens_cloud import CLOUDS, DATABASES, MONITORING
 from watchkeeper.redaction.tokens_code import CONTINUOUS_INTEGRATION, GIT_HOSTS, REGISTRIES, TOOLS
 from watchkeeper.redaction.tokens_services import MESSAGES, MODELS, PAYMENT
-from watchkeeper.redaction.values import placeholder
+from watchkeeper.redaction.values import placeholder, random_looking
 
 _KEY_TEXT = (
     rb"(?:[A-Za-z0-9+/=:,. \t|>#*]|-(?!----)|\xe2\x86\x92"
     rb"|\\++(?:[nrt/]|u000[9aAdD]|u2192|u003[dDeE])"
     rb"|(?:\\\\)*+\\[\"'])"
 )
+# A client's patches are arrays with a string for each line. What follows must be an element too, not a member.
+_NEXT_STRING = rb"\"[ ]?,[ ]?\"(?=[A-Za-z0-9+/=:,. \t-]{1,120}\"[ ]?[,\]])(?:-(?=-----END ))?"
 
 _PRIVATE_KEY = Rule(
     name="private-key",
@@ -24,8 +26,8 @@ _PRIVATE_KEY = Rule(
         (
             b"-----BEGIN ",
             rb"(?:[A-Z0-9]{1,12} ){0,3}PRIVATE KEY(?: BLOCK)?-----(?=(?:[^-]|-(?!----)){0,200}?[A-Za-z0-9+/]{16})("
-            rb"(?:" + _KEY_TEXT + rb")++(?=-----END )"
-            rb"|(?:(?:\\++(?:[nrt]|u000[9aAdD]))*+[ \t]{0,8}[A-Za-z0-9+/=]{16,}+)++)",
+            rb"(?:" + _KEY_TEXT + rb"|" + _NEXT_STRING + rb")++(?=-----END )"
+            rb"|(?:(?:\\++(?:[nrt]|u000[9aAdD])|" + _NEXT_STRING + rb")*+[ \t]{0,8}[A-Za-z0-9+/=]{16,}+)++)",
         ),
     ),
     positive=b'{"content":"-----BEGIN RSA PRIVATE KEY-----\\nMIIE'
@@ -89,6 +91,16 @@ _AUTHORIZATION = Rule(
     positive=b'{"command":"curl -H \\"Authorization: Basic ' + FILLER[:24] + b'\\" https://example.org"}',
     secret=FILLER[:24],
     negative=b'{"command":"curl -H \\"Authorization: Bearer $TOKEN\\" https://example.org"}',
+)
+
+_AUTHORIZATION_VALUE = Rule(
+    name="authorization-value",
+    lowered=True,
+    scans=((b"authorization:", rb"[ ]{0,2}([a-z0-9._~+/-]{20,}+=*+)(?![ ]?[a-z0-9(])"),),
+    weigh=lambda value: random_looking(value) and not placeholder(value),
+    positive=b'{"command":"curl -H \'Authorization: ' + FILLER[:32] + b"' https://example.org\"}",
+    secret=FILLER[:32],
+    negative=b'{"text":"Authorization: AWS4-HMAC-SHA256 Credential=x, authorization: proxy-authenticate-headers-2"}',
 )
 
 _BEARER = Rule(
@@ -163,6 +175,7 @@ RULES: tuple[Rule, ...] = (
     _SLACK_HOOK,
     _URL_PASSWORD,
     _AUTHORIZATION,
+    _AUTHORIZATION_VALUE,
     _BEARER,
     *WEB,
     *FILES,
