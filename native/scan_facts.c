@@ -9,7 +9,7 @@ enum rank { RANK_COPY = 4, RANK_MAIN = 10, RANK_SIDECHAIN = 11, RANK_PROGRESS = 
 #define ANSWER "\"assistant\""
 #define FOLDER "\"cwd\""
 #define TIME "\"timestamp\""
-#define IS(text, word) ((text)->length == sizeof(word) - 1 && memcmp((text)->at, word, sizeof(word) - 1) == 0)
+#define IS(text, word) ((text)->length == sizeof(word) - 1 && same_bytes((text)->at, word, sizeof(word) - 1))
 
 /* The answer whose further blocks may follow, in the run of lines at hand. */
 struct run {
@@ -33,7 +33,7 @@ static bool same(const struct text *one, const struct text *other) {
     if (one->at == NULL || other->at == NULL) {
         return one->at == other->at;
     }
-    return one->length == other->length && memcmp(one->at, other->at, one->length) == 0;
+    return one->length == other->length && same_bytes(one->at, other->at, one->length);
 }
 
 static bool same_usage(const struct usage *one, const struct usage *other) {
@@ -47,7 +47,7 @@ static bool same_usage(const struct usage *one, const struct usage *other) {
 
 static bool is_aside(const struct text *agent) {
     static const char aside[] = "aside_question";
-    return agent->length >= sizeof aside - 1 && memcmp(agent->at, aside, sizeof aside - 1) == 0;
+    return agent->length >= sizeof aside - 1 && same_bytes(agent->at, aside, sizeof aside - 1);
 }
 
 /* Joins what another line says of a request; false where two sessions claim it, which Python decides. */

@@ -224,7 +224,7 @@ static const uint8_t *skip_group(const uint8_t *at, unsigned depth) {
 }
 
 static const uint8_t *word_end(const uint8_t *at, const char *word, size_t length) {
-    return memcmp(at, word, length) == 0 ? at + length : NULL;
+    return same_bytes(at, word, length) ? at + length : NULL;
 }
 
 static const uint8_t *skip_value(const uint8_t *at, unsigned depth) {
@@ -364,7 +364,7 @@ static const uint8_t *read_field(
 
 static const struct field *field_named(const struct shape *shape, const uint8_t *name, size_t length) {
     for (const struct field *field = shape->fields; field < shape->fields + shape->count; field++) {
-        if (field->length == length && field->name[0] == (char)name[0] && memcmp(field->name, name, length) == 0) {
+        if (field->length == length && field->name[0] == (char)name[0] && same_bytes(field->name, name, length)) {
             return field;
         }
     }
@@ -409,6 +409,16 @@ static const uint8_t *read_object(
     }
 }
 
+/* The static C library clears byte by byte, which for every line would be a tenth of all the time. */
+static void clear(struct line *line) {
+    uint64_t *word = (uint64_t *)(void *)line;
+    for (size_t i = 0; i < sizeof *line / sizeof *word; i++) {
+        word[i] = 0;
+    }
+}
+
+_Static_assert(sizeof(struct line) % sizeof(uint64_t) == 0, "a line is cleared in words");
+
 static void clear_saying(struct saying *said) {
     struct usage *usage = &said->message.usage;
     said->cost = usage->input = usage->output = usage->write = usage->read = -1;
@@ -416,7 +426,7 @@ static void clear_saying(struct saying *said) {
 }
 
 const uint8_t *line_read(const uint8_t *at, struct line *line, struct arena *arena) {
-    memset(line, 0, sizeof *line);
+    clear(line);
     arena->used = 0;
     clear_saying(&line->said);
     clear_saying(&line->data.line);

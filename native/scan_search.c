@@ -25,7 +25,7 @@ const uint8_t *search(const uint8_t *at, const uint8_t *end, const char *needle,
             if ((size_t)(end - at) < (size_t)(place - at) + length) {
                 return NULL;
             }
-            if (memcmp(place, needle, length) == 0) {
+            if (same_bytes(place, needle, length)) {
                 return place;
             }
         }
@@ -62,7 +62,7 @@ const uint8_t *line_start(const uint8_t *start, const uint8_t *at) {
 const uint8_t *search(const uint8_t *at, const uint8_t *end, const char *needle, size_t length) {
     while ((size_t)(end - at) >= length) {
         at = memchr(at, needle[0], (size_t)(end - at) - length + 1);
-        if (at == NULL || memcmp(at, needle, length) == 0) {
+        if (at == NULL || same_bytes(at, needle, length)) {
             return at;
         }
         at++;
@@ -90,7 +90,7 @@ const uint8_t *search_back(const uint8_t *start, const uint8_t *end, const char 
         return NULL;
     }
     for (const uint8_t *at = end - length;; at--) {
-        if (at[1] == (uint8_t)needle[1] && memcmp(at, needle, length) == 0) {
+        if (at[1] == (uint8_t)needle[1] && same_bytes(at, needle, length)) {
             return at;
         }
         if (at == start) {

@@ -84,7 +84,7 @@ uint32_t strings_number(struct strings *strings, const struct text *text) {
     for (; strings->slots[slot] != 0; slot = (slot + 1) & strings->mask) {
         const struct string *known = &strings->all[strings->slots[slot]];
         if (known->hash == hash && known->length == text->length
-            && memcmp(strings->bytes + known->offset, text->at, text->length) == 0) {
+            && same_bytes(strings->bytes + known->offset, text->at, text->length)) {
             return strings->slots[slot];
         }
     }
