@@ -181,6 +181,19 @@ def test_while_paused_nothing_moves_and_afterwards_nothing_is_missing(
     eventually(lambda: later.count() == 1)
 
 
+def test_where_the_words_stand_is_shown_inside_its_own_row(page: Any) -> None:
+    """A row grows with its excerpts; none of them lies over the next row."""
+    _session_link(page, SMALL).wait_for()
+    page.keyboard.press("/")
+    page.keyboard.type("make")
+    page.wait_for_url("**/?q=make")
+    row = page.locator(".row.body").filter(has_text="Round the total")
+    excerpt = row.locator(".hit").last
+    excerpt.wait_for()
+    outer, inner = row.bounding_box(), excerpt.bounding_box()
+    assert inner["y"] + inner["height"] <= outer["y"] + outer["height"]
+
+
 def test_filters_live_in_the_address_and_the_keyboard_moves(page: Any) -> None:
     """A search is kept in the URL, a reload shows the same, and g c goes to coverage."""
     _session_link(page, SMALL).wait_for()
