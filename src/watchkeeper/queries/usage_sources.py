@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import json
+from collections.abc import Collection, Iterable, Iterator
 from functools import partial
+from itertools import chain
 from typing import Any
 
+from watchkeeper.events.ownership import owner_of
 from watchkeeper.events.usage import QUARTER_MS, quarter_of, split_cache_writes
 from watchkeeper.pricing.rates import RateCard
 from watchkeeper.queries.usage import Filter, Part, Requests
@@ -85,7 +88,7 @@ def _whole_quarters(where: Filter) -> bool:
 
 
 def _detail(reader: Reader, cache: UsageCache, rates: RateCard) -> None:
-    """Fill ``temp.scanned`` with every request of the cache that the index does not hold at least as well."""
+    """Fill ``temp.scanned`` with every request of the cache, and what the index knows of these."""
     connection = reader.connection
     connection.pragma("query_only", 0)
     connection.execute("DROP TABLE IF EXISTS temp.scanned")
@@ -100,32 +103,94 @@ _DETAILS = ("request_key", *DIMENSIONS, "last_at", *COUNTS)
 
 
 def _details(reader: Reader, cache: UsageCache, rates: RateCard) -> Iterator[tuple[Any, ...]]:
-    columns = ", ".join(("last_at", "counted", "partial", *_GROWING, *_SAID))
+    columns = ", ".join(("at", "last_at", "partial", "replay", "synthetic", *_GROWING, *_SAID))
     known = f"SELECT {columns} FROM main.requests WHERE request_key = ?"
-    for key, facts in cache.requests().items():
+    copies, owners, cached = cache.copies(), _Owners(reader, cache), cache.requests()
+    found = chain(cached.items(), ((key, None) for key in owners.moved() if key not in cached))
+    for key, facts in found:
         row = reader.row(known, (key,))
-        if row is not None and not _complete(row, facts):
-            continue
-        counts = counts_of(facts, rates)
-        if counts is not None:
+        if row is not None:
+            facts = _of_row(row) if facts is None else _joined(key, facts, _of_row(row))
+        if facts is not None and (row is not None or key in copies):
+            facts[scan.SESSION] = owners.of(key, facts, row, copies.get(key, ()))
+        counts = None if facts is None else counts_of(facts, rates)
+        if facts is not None and counts is not None:
             yield (key, *dimensions_of(facts), moment(facts), *counts)
 
 
-def _complete(row: dict[str, Any], facts: list[Any]) -> bool:
-    """Add to a request's facts what the index knows; tell whether the facts knew of more."""
-    more = any((facts[place] or 0) > (row[name] or 0) for name, place in _GROWING.items())
-    more = more or bool(row["partial"] and facts[scan.ENDED])
-    if more:
-        for name, place in _GROWING.items():
-            if row[name] is not None:
-                facts[place] = max(row[name], facts[place] or 0)
-        for name, place in _SAID.items():
-            if row[name] is not None:
-                facts[place] = row[name]
-        facts[scan.LAST_AT] = max(row["last_at"] or 0, facts[scan.LAST_AT])
-        facts[scan.ENDED] = 1 if facts[scan.ENDED] or not row["partial"] else 0
-        facts[scan.REPLAY] = facts[scan.REPLAY] if not row["counted"] else 0
-    return more
+def _joined(key: str, facts: list[Any], others: list[Any]) -> list[Any]:
+    """Return what cache and index know of one request, as one reading of all its lines would have it."""
+    both = scan.UsageScan({key: others})
+    both.merge(scan.UsageScan({key: facts}))
+    return both.requests[key]
+
+
+def _of_row(row: dict[str, Any]) -> list[Any]:
+    """Return what the index knows of a request in the form of a scanned one."""
+    mine: list[Any] = [None] * (scan.ENDED + 1)
+    for name, place in (*_GROWING.items(), *_SAID.items()):
+        mine[place] = row[name]
+    if row["nested"] or row["replay"]:
+        mine[scan.RANK] = scan.RANK_PROGRESS if row["nested"] else scan.RANK_ASIDE
+    else:
+        mine[scan.RANK] = scan.RANK_SIDECHAIN if row["sidechain"] else scan.RANK_MAIN
+    mine[scan.AT] = scan.UNKNOWN_TIME if row["at"] is None else row["at"]
+    mine[scan.LAST_AT] = row["last_at"] or 0
+    mine[scan.ENDED] = 0 if row["partial"] else 1
+    for name, place in (("sidechain", scan.SIDECHAIN), ("nested", scan.NESTED), ("replay", scan.REPLAY)):
+        mine[place] = row[name] or 0
+    mine[scan.SYNTHETIC] = row["synthetic"] or 0
+    return mine
+
+
+class _Owners:
+    """Whose is what index and cache both hold: see `events.ownership`."""
+
+    def __init__(self, reader: Reader, cache: UsageCache) -> None:
+        self._reader = reader
+        self._cache = cache
+        self._groups: dict[str, str] = dict(
+            reader.connection.execute("SELECT sessions, owner FROM main.owners")
+        )
+        self._ends: dict[str, int | None] = {}
+
+    def moved(self) -> Iterator[str]:
+        """Yield the requests of the index whose owner is another by what the cache knows of the sessions' ends."""
+        query = "SELECT key FROM main.contested WHERE entity = 'request' AND sessions = ?"
+        for group, owner in self._groups.items():
+            if self._first(json.loads(group)) != owner:
+                yield from (key for (key,) in self._reader.connection.execute(query, (group,)))
+
+    def of(self, key: str, facts: list[Any], row: dict[str, Any] | None, cached: Iterable[str]) -> Any:
+        """Return the session that owns a request.
+
+        Args:
+            key: The request's.
+            facts: What is known of it.
+            row: What the index knows, if anything.
+            cached: The sessions that claim it in the cache, where there are several.
+        """
+        claimants = {*cached, facts[scan.CLAIMANT]}
+        if row is not None and not row["replay"]:
+            claimants.add(row["session_id"])
+        if self._groups:
+            query = "SELECT sessions FROM main.contested WHERE entity = 'request' AND key = ?"
+            claimants.update(json.loads(self._reader.value(query, (key,)) or "[]"))
+        claimants.discard(None)
+        if len(claimants) < 2:
+            return next(iter(claimants), facts[scan.SESSION])
+        return self._first(claimants)
+
+    def _first(self, claimants: Collection[str]) -> str:
+        return owner_of(claimants, {session: self._end(session) for session in claimants})
+
+    def _end(self, session: str) -> int | None:
+        if session not in self._ends:
+            query = "SELECT transcript_last_at FROM main.sessions WHERE session_id = ?"
+            scanned = self._cache.sessions([session]).get(session)
+            known = (self._reader.value(query, (session,)), scanned and scanned[scan.SESSION_LAST])
+            self._ends[session] = max(filter(None, known), default=None)
+        return self._ends[session]
 
 
 def sums_of(requests: Iterable[list[Any]], rates: RateCard, sign: int = 1) -> list[Sums]:

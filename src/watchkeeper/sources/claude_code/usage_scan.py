@@ -69,7 +69,7 @@ class UsageScan:
             number_of: Gives the number in the file of the line at an index; asked only for a line without any id.
         """
         request: Request | None = None
-        answer = usage = later = None
+        answer = usage = later = aside = None
         for index, line in enumerate(lines):
             message = line.message
             if (
@@ -78,6 +78,7 @@ class UsageScan:
                 and message.id == answer
                 and message.usage == usage
                 and line.type == "assistant"
+                and line.isSidechain == aside
                 and not message.stop_reason
             ):
                 # The next block of the same answer says nothing new but its time.
@@ -101,7 +102,7 @@ class UsageScan:
             ):
                 seen = (rank, at, owner, agent, False)
                 request = self._answer(line, message, place, index, number_of, seen)
-                answer, usage = message.id, message.usage
+                answer, usage, aside = message.id, message.usage, line.isSidechain
                 if answer is None or owner != session:
                     request = None
             elif kind == "progress":
