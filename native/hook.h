@@ -1,7 +1,7 @@
 /* Watchkeeper's hook: the wire format (schemas/wire.v1) and what its four files share.
  *
  * wire.c builds and parses bytes, spool.c appends frames, decide.c asks the decider, watchkeeper_hook.c is the program.
- * Rules of this folder: libc only, no allocation, no threads, nothing on standard error, every wait has a bound
+ * Rules of these files: libc only, no allocation, no threads, nothing on standard error, every wait has a bound
  * (except for the end of standard input, which is the client's to give).
  */
 #ifndef WATCHKEEPER_HOOK_H
