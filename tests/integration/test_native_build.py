@@ -76,6 +76,32 @@ def test_compiler_error_is_shown(build: dict[str, Any], tree: Path) -> None:
     assert not (tree / "watchkeeper-hook").exists()
 
 
+def test_scanner_is_compiled_once_for_the_same_sources(build: dict[str, Any], tree: Path) -> None:
+    output = tree / "out" / "watchkeeper-scan"
+    assert build["build_scanner"](tree, output) is True
+    assert build["build_scanner"](tree, output) is False
+    header = tree / "native" / "scan.h"
+    header.write_text(header.read_text() + "/* changed */\n")
+    assert build["build_scanner"](tree, output) is True
+    said = subprocess.run([output, "1"], input=b"", capture_output=True, check=True).stdout
+    assert said.startswith(b"wkscan1\n")
+
+
+def test_package_is_built_without_a_scanner_that_cannot_be_compiled(
+    build: dict[str, Any], tree: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It only makes the first bill quicker."""
+    (tree / "native" / "scan.c").write_text("this is no C\n")
+    data: dict[str, Any] = {"shared_scripts": {}}
+    hook = build["WatchkeeperBuildHook"](str(tree), {}, None, None, str(tree), "wheel", None)
+    hook.initialize("standard", data)
+    made = tree / "src" / "watchkeeper" / "_bin"
+    assert sorted(path.name for path in made.iterdir()) == ["watchkeeper-hook", "watchkeeper-hook.sha256"]
+    assert list(data["shared_scripts"].values()) == ["watchkeeper-hook"]
+    said = capsys.readouterr()
+    assert "native scanner" in said.out + said.err
+
+
 def test_tree_without_a_dashboard_builds_none(build: dict[str, Any], tmp_path: Path) -> None:
     assert build["build_web"](tmp_path) is False
 
