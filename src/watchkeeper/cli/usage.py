@@ -97,14 +97,10 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
 def _answers(
     context: Context, keys: tuple[str, ...], stretches: list[Any], tag: str | None
 ) -> list[dict[str, Any]]:
-    from watchkeeper.pipeline.usage_scan import refresh
-    from watchkeeper.pricing.rates import load_rates
-    from watchkeeper.queries.usage import usage
-    from watchkeeper.queries.usage_sources import requests_of
-    from watchkeeper.store.sqlite.reading import open_reader, store_failures
+    from watchkeeper.store.sqlite.reading import store_failures
+    from watchkeeper.store.sqlite.usage_cache import DAMAGE, discard
 
     places = context.settings.places
-    rates = load_rates(context.settings)
     if "tool" in keys:
         # Which tool an answer asked for is known to the index alone.
         from watchkeeper.cli.freshness import bring_up_to_date
@@ -114,7 +110,26 @@ def _answers(
         from watchkeeper.daemon.homes import prepare_home
 
         prepare_home(places)
-    with store_failures(places.database), open_reader(places) as reader:
+    with store_failures(places.database):
+        try:
+            return _read(context, keys, stretches, tag)
+        except DAMAGE:
+            # Where it is the index that is damaged, the second reading says so.
+            discard(places.usage_cache)
+            return _read(context, keys, stretches, tag)
+
+
+def _read(
+    context: Context, keys: tuple[str, ...], stretches: list[Any], tag: str | None
+) -> list[dict[str, Any]]:
+    from watchkeeper.pipeline.usage_scan import refresh
+    from watchkeeper.pricing.rates import load_rates
+    from watchkeeper.queries.usage import usage
+    from watchkeeper.queries.usage_sources import requests_of
+    from watchkeeper.store.sqlite.reading import open_reader
+
+    rates = load_rates(context.settings)
+    with open_reader(context.settings.places) as reader:
         if tag is not None:
             stretches = [where._replace(sessions=_tagged(context, reader, tag)) for where in stretches]
         cache = refresh(context.settings, reader, rates)

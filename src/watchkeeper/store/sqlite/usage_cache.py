@@ -22,7 +22,9 @@ from zlib import crc32
 
 import apsw
 
-VERSION = 3
+from watchkeeper.errors import WatchkeeperError
+
+VERSION = 4
 
 DIMENSIONS = ("quarter", "session_id", "model", "agent_id", "branch", "skill", "mcp_server")
 """What sums are taken by; the first is in epoch milliseconds."""
@@ -35,7 +37,7 @@ COUNTS = (
 """What is summed."""
 
 _DDL = f"""
-CREATE TABLE chunks (number INTEGER PRIMARY KEY, marks BLOB, facts BLOB);
+CREATE TABLE chunks (number INTEGER PRIMARY KEY, marks BLOB, facts BLOB, checksum INTEGER);
 CREATE TABLE sums ({", ".join((*DIMENSIONS, *COUNTS))});
 CREATE TABLE sessions (session_id TEXT PRIMARY KEY, cwd_rank INTEGER, cwd_at INTEGER, cwd TEXT, last_at INTEGER)
     WITHOUT ROWID;
@@ -46,6 +48,14 @@ PRAGMA user_version = {VERSION};
 """
 _CHUNK = 1000
 _TABLES = ("chunks", "sums", "sessions", "copies", "files", "meta")
+
+
+class DamagedCacheError(WatchkeeperError):
+    """What is kept is not what was put there. The cache is to be made anew; nobody needs to hear of it."""
+
+
+DAMAGE = (apsw.CorruptError, apsw.NotADBError, apsw.SQLError, UnicodeDecodeError, DamagedCacheError)
+"""What reading a damaged cache raises."""
 
 
 class Chunk(NamedTuple):
@@ -112,7 +122,10 @@ class UsageCache:
         return found
 
     def _chunk(self, number: int) -> dict[str, list[Any]]:
-        for (facts,) in self.connection.execute("SELECT facts FROM chunks WHERE number = ?", (number,)):
+        query = "SELECT facts, checksum FROM chunks WHERE number = ?"
+        for facts, checksum in self.connection.execute(query, (number,)):
+            if not isinstance(facts, bytes) or crc32(facts) != checksum:
+                raise DamagedCacheError(self.name)
             return Chunk(b"", facts).requests()
         return {}
 
@@ -158,7 +171,10 @@ class UsageCache:
         with connection:
             if anew:
                 connection.execute("DELETE FROM sums")
-            connection.executemany("INSERT INTO chunks (marks, facts) VALUES (?, ?)", chunks)
+            connection.executemany(
+                "INSERT INTO chunks (marks, facts, checksum) VALUES (?, ?, ?)",
+                ((chunk.marks, chunk.facts, crc32(chunk.facts)) for chunk in chunks),
+            )
             marks = ", ".join("?" for _ in (*DIMENSIONS, *COUNTS))
             connection.executemany(f"INSERT INTO sums VALUES ({marks})", sums)
             connection.executemany(
@@ -200,10 +216,15 @@ def _open(path: Path) -> apsw.Connection | None:
         else:
             if connection is not None:
                 return connection
-        for suffix in ("", "-journal"):
-            with suppress(OSError):
-                Path(f"{path}{suffix}").unlink(missing_ok=True)
+        discard(path)
     return None
+
+
+def discard(path: Path) -> None:
+    """Remove a cache, so that the next one is made anew."""
+    for suffix in ("", "-journal"):
+        with suppress(OSError):
+            Path(f"{path}{suffix}").unlink(missing_ok=True)
 
 
 def _try(path: Path) -> apsw.Connection | None:
