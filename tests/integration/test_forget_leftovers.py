@@ -87,6 +87,24 @@ def test_rows_and_texts_in_other_databases_go(sealed: Settings) -> None:
     assert places_of(sealed.places, ONE.encode()) == []
 
 
+def test_other_moved_sessions_keep_their_folder_and_their_way_back(sealed: Settings) -> None:
+    """Of a move of several sessions only the lines of the forgotten one go."""
+    moves = sealed.places.moves
+    moves.mkdir(mode=0o700, exist_ok=True)
+    journal, folders = moves / "20261101T100000-abcd.jsonl", moves / "folders.json"
+    rows = [{"id": "20261101T100000-abcd"}, *({"session": each, "cwd": "/srv/new"} for each in (ONE, TWO))]
+    journal.write_text("".join(json.dumps(row) + "\n" for row in [*rows, {"finished": True}]))
+    folders.write_text(json.dumps({ONE: "/srv/new", TWO: "/srv/new"}))
+    forget(sealed, Request("session", sessions=[ONE]))
+    assert [json.loads(line) for line in journal.read_text().splitlines()] == [
+        rows[0],
+        rows[2],
+        {"finished": True},
+    ]
+    assert json.loads(folders.read_text()) == {TWO: "/srv/new"}
+    assert sorted(path.name for path in moves.iterdir()) == [journal.name, folders.name]
+
+
 def test_checkpoints_and_journals_that_hold_it_go(sealed: Settings) -> None:
     places = sealed.places
     for folder in (places.checkpoints, places.moves):

@@ -11,6 +11,7 @@ from watchkeeper.cli.terminal import (
     money,
     one_line,
     pad,
+    places_for,
     steps,
     styled,
     visible,
@@ -92,6 +93,13 @@ def test_money_is_shown_to_the_cent_and_neither_unknown_nor_little_reads_as_noth
 
 def test_estimated_money_says_so() -> None:
     assert money("2.5", about=True) == "≈2.50"
+
+
+def test_small_tables_of_money_have_four_decimals() -> None:
+    assert places_for("0.181644") == 4
+    assert places_for("1.00") == places_for(None) == 2
+    assert money("0.003472", places=4) == "0.0035"
+    assert money("0.00001", places=4) == "<0.0001"
 
 
 def test_next_steps_are_parted_between_commands_and_never_inside_one() -> None:

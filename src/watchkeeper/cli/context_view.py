@@ -9,7 +9,7 @@ from watchkeeper.cli.context import Context
 from watchkeeper.cli.freshness import fresh_reader, with_age
 from watchkeeper.cli.periods import local_time
 from watchkeeper.cli.tables import Cell, Column, table
-from watchkeeper.cli.terminal import counted, money, one_line, steps
+from watchkeeper.cli.terminal import counted, money, one_line, places_for, steps
 from watchkeeper.errors import UsageError
 
 HELP = "Show the size of a session's context over time, what filled it, and what carrying it along cost."
@@ -55,14 +55,17 @@ def _lines(answer: dict[str, Any], context: Context) -> list[str]:
         return [*lines, "No API request of it is on record."]
     lines += _size(answer, context)
     lines += ["", *_costs(answer)]
+    places = places_for(answer["cost_usd"])
     columns = (Column("what fills it", least=16), Column("items", right=True, drop=1), *_FIGURES)
     rows: list[list[str | Cell]] = [
-        [row["kind"], f"{row['items']:,}", *_figures(row)] for row in answer["by_kind"]
+        [row["kind"], f"{row['items']:,}", *_figures(row, places)] for row in answer["by_kind"]
     ]
     lines += ["", *table(context, columns, rows)]
     if answer["by_tool"]:
         columns = (Column("by tool", least=16), Column("items", right=True, drop=1), *_FIGURES)
-        rows = [[row["tool"], f"{row['items']:,}", *_figures(row)] for row in answer["by_tool"][:_SHOWN]]
+        rows = [
+            [row["tool"], f"{row['items']:,}", *_figures(row, places)] for row in answer["by_tool"][:_SHOWN]
+        ]
         lines += ["", *table(context, columns, rows)]
     lines += ["", *_items(answer, context), *_offered(answer["offered"], context)]
     lines += [
@@ -80,9 +83,9 @@ _FIGURES = (
 )
 
 
-def _figures(row: dict[str, Any]) -> list[str | Cell]:
+def _figures(row: dict[str, Any], places: int) -> list[str | Cell]:
     costs = (row["entry_cost_usd"], row["carried_cost_usd"], row["cost_usd"])
-    return [f"≈{row['tokens']:,}", *(money(cost, about=True) for cost in costs)]
+    return [f"≈{row['tokens']:,}", *(money(cost, about=True, places=places) for cost in costs)]
 
 
 def _size(answer: dict[str, Any], context: Context) -> list[str]:
@@ -126,14 +129,16 @@ def _curve(sizes: list[int], window: int) -> str:
 def _costs(answer: dict[str, Any]) -> list[str]:
     if answer["cost_usd"] is None:
         return ["No price is known for its requests."]
-    parts = f"Input cost $ {money(answer['input_cost_usd'])}, output $ {money(answer['output_cost_usd'])}"
-    lines = [f"{parts}, together $ {money(answer['cost_usd'])}"]
+    places = places_for(answer["cost_usd"])
+    costs = [money(answer[name], places=places) for name in ("input_cost_usd", "output_cost_usd", "cost_usd")]
+    lines = [f"Input cost $ {costs[0]}, output $ {costs[1]}, together $ {costs[2]}"]
     if answer["unpriced_requests"]:
         lines.append(f"{counted(answer['unpriced_requests'], 'request')} without a known price not counted")
     return lines
 
 
 def _items(answer: dict[str, Any], context: Context) -> list[str]:
+    places = places_for(answer["cost_usd"])
     columns = (
         Column("dearest items", least=24),
         Column("kind"),
@@ -151,8 +156,8 @@ def _items(answer: dict[str, Any], context: Context) -> list[str]:
             f"{row['first_request']:,}",
             f"{row['sent']:,}×",
             f"≈{row['tokens']:,}",
-            money(row["carried_cost_usd"], about=True),
-            money(row["cost_usd"], about=True),
+            money(row["carried_cost_usd"], about=True, places=places),
+            money(row["cost_usd"], about=True, places=places),
         ]
         for row in answer["items"]
         if row["kind"] != "not on record"
@@ -174,7 +179,7 @@ def _offered(offered: dict[str, Any] | None, context: Context) -> list[str]:
             continue
         lines.append(
             f"{use['offered']:,} {name} offered, {use['used']:,} used; the others took ≈{use['idle_tokens']:,} tokens"
-            f" of each request, together $ {money(use['idle_cost_usd'], about=True)}"
+            f" of each request, together $ {money(use['idle_cost_usd'], about=True, places=4)}"
         )
         if use["unused"]:
             lines.append(context.style(f"  never used: {one_line(', '.join(use['unused'][:8]))}", "dim"))
@@ -182,6 +187,6 @@ def _offered(offered: dict[str, Any] | None, context: Context) -> list[str]:
         state = "idle" if server["idle"] else f"{server['used']:,} of {server['offered']:,} tools used"
         lines.append(
             f"MCP server {one_line(server['server'])}: {state}, ≈{server['idle_tokens']:,} tokens and"
-            f" $ {money(server['idle_cost_usd'], about=True)} for what was not"
+            f" $ {money(server['idle_cost_usd'], about=True, places=4)} for what was not"
         )
     return lines

@@ -12,7 +12,7 @@ from watchkeeper.cli.periods import local_time
 from watchkeeper.cli.stats import stretch_title
 from watchkeeper.cli.stretches import add_stretch_flags, stretch_of
 from watchkeeper.cli.tables import Cell, Column, table
-from watchkeeper.cli.terminal import money, one_line
+from watchkeeper.cli.terminal import money, one_line, places_for
 from watchkeeper.errors import UsageError
 
 HELP = (
@@ -66,8 +66,8 @@ _FIGURES = (
 )
 
 
-def _figures(row: dict[str, Any]) -> list[str | Cell]:
-    return [f"{row['requests']:,}", f"{row['tokens']:,}", money(row["cost_usd"])]
+def _figures(row: dict[str, Any], places: int = 2) -> list[str | Cell]:
+    return [f"{row['requests']:,}", f"{row['tokens']:,}", money(row["cost_usd"], places=places)]
 
 
 def _session(answer: dict[str, Any], context: Context, arguments: argparse.Namespace) -> list[str]:
@@ -76,20 +76,21 @@ def _session(answer: dict[str, Any], context: Context, arguments: argparse.Names
         context.style(f"session {answer['session_id'][:8]} · {one_line(answer['project']) or '—'}", "bold"),
         "",
     ]
-    rows: list[list[str | Cell]] = [["whole session", *_figures(tree)]]
+    places = places_for(tree["cost_usd"])
+    rows: list[list[str | Cell]] = [["whole session", *_figures(tree, places)]]
     prompts = sorted(tree["children"], key=lambda node: -_number(node))
     for node in prompts[: arguments.limit]:
-        rows += _branch(node, arguments.depth - 1, 1)
+        rows += _branch(node, arguments.depth - 1, 1, places)
     rest = prompts[arguments.limit :]
     if rest:
         sums = {name: sum(node[name] for node in rest) for name in ("requests", "tokens")}
         sums["cost_usd"] = f"{sum(map(_number, rest)) / 1_000_000:.6f}"
-        rows.append([f"  … {len(rest):,} more prompts", *_figures(sums)])
+        rows.append([f"  … {len(rest):,} more prompts", *_figures(sums, places)])
     lines += table(context, (Column("", least=24), *_FIGURES), rows)
     for level, title in (("agent", "by agent"), ("skill", "by skill"), ("tool", "by tool")):
         found = answer["by"][level]
         if len(found) > 1:
-            rows = [[row["name"], *_figures(row)] for row in found[: arguments.limit]]
+            rows = [[row["name"], *_figures(row, places)] for row in found[: arguments.limit]]
             lines += ["", *table(context, (Column(title, least=24), *_FIGURES), rows)]
     return lines + _beside(answer)
 
@@ -99,29 +100,32 @@ def _number(node: dict[str, Any]) -> int:
     return int(whole) * 1_000_000 + int(part.ljust(6, "0") or 0)
 
 
-def _branch(node: dict[str, Any], deeper: int, indent: int) -> list[list[str | Cell]]:
+def _branch(node: dict[str, Any], deeper: int, indent: int, places: int) -> list[list[str | Cell]]:
     # A level that has nothing to tell apart is not worth a line.
     only = [child["name"] for child in node.get("children", ())]
     while deeper > 0 and only in (["main agent"], ["no skill"]):
         node = {**node, "children": node["children"][0].get("children", [])}
         deeper, only = deeper - 1, [child["name"] for child in node["children"]]
-    rows: list[list[str | Cell]] = [["\u00b7 " * indent + node["name"], *_figures(node)]]
+    rows: list[list[str | Cell]] = [["\u00b7 " * indent + node["name"], *_figures(node, places)]]
     if deeper > 0:
         for child in node.get("children", ()):
-            rows += _branch(child, deeper - 1, indent + 1)
+            rows += _branch(child, deeper - 1, indent + 1, places)
     return rows
 
 
 def _beside(answer: dict[str, Any]) -> list[str]:
     tree = answer["tree"]
     lines = []
+    places = places_for(tree["cost_usd"])
     if tree["unpriced_requests"]:
         lines.append(f"{tree['unpriced_requests']:,} requests have no known price and are in no sum.")
     if answer["client_total_usd"] is not None:
-        lines.append(f"The client's own total: $ {money(answer['client_total_usd'])} (reported).")
+        lines.append(
+            f"The client's own total: $ {money(answer['client_total_usd'], places=places)} (reported)."
+        )
     if answer["not_in_transcripts_usd"] is not None:
         lines.append(
-            f"Of it in no transcript (helper requests): $ {money(answer['not_in_transcripts_usd'])}."
+            f"Of it in no transcript (helper requests): $ {money(answer['not_in_transcripts_usd'], places=places)}."
         )
     return ["", *lines] if lines else []
 

@@ -61,7 +61,8 @@ def _lines(answer: dict[str, Any], context: Context, *, full: bool) -> list[str]
     lines = [context.style(stretch_title(answer["stretch"]), "bold"), ""]
     if not answer["total"] and not any(answer["api_errors"].values()):
         return [*lines, "Nothing went wrong." if answer["recorded"] else "No tool call is on record there."]
-    lines.append(f"{counted(answer['unexpected'], 'error')}: {_kinds(answer['by_kind'])}")
+    found = f": {_kinds(answer['by_kind'])}" if answer["unexpected"] else ""
+    lines.append(f"{counted(answer['unexpected'], 'error')}{found}")
     if answer["expected"]:
         lines.append(f"told by exit status, no errors: {_kinds(answer['expected'])}")
     lines += ["", *_table(answer["errors"], context)]

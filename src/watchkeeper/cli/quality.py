@@ -92,7 +92,7 @@ def _with_wrapped(
 
 
 def _cost(row: dict[str, Any]) -> str:
-    return money(row["cost_usd"], about=True)
+    return money(row["cost_usd"], about=True, places=4)
 
 
 def _read_cells(row: dict[str, Any]) -> list[str]:

@@ -72,22 +72,29 @@ def counted(number: int, noun: str, plural: str = "") -> str:
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {plural or f'{noun}s'}"
 
 
-def money(usd: str | None, *, about: bool = False) -> str:
+def money(usd: str | None, *, about: bool = False, places: int = 2) -> str:
     """Return decimal dollars to the cent, half up, for a column or a sentence; every digit is in ``--json``.
 
     Args:
         usd: Dollars as JSON has them (``"15.704417"``), or None for unknown, which reads as a dash.
         about: Whether the figure is an estimate and says so with ``≈``.
+        places: Decimals, up to 6; see `places_for`.
     """
     if usd is None:
         return "—"
     sign = "-" if usd.startswith("-") else ""
     whole, _, part = usd.removeprefix("-").partition(".")
     micros = 1_000_000 * int(whole) + int(part[:6].ljust(6, "0"))
-    if 0 < micros < 10_000:
-        return ">-0.01" if sign else "<0.01"
-    cents = (micros + 5_000) // 10_000
-    return f"{'≈' if about else ''}{sign}{cents // 100:,}.{cents % 100:02d}"
+    step, units = 10 ** (6 - places), 10**places
+    if 0 < micros < step:
+        return f"{'>-' if sign else '<'}{1 / units:.{places}f}"
+    rounded = (micros + step // 2) // step
+    return f"{'≈' if about else ''}{sign}{rounded // units:,}.{rounded % units:0{places}d}"
+
+
+def places_for(largest: str | None) -> int:
+    """Return how many decimals a table of dollars needs: four where even its largest figure is less than one dollar."""
+    return 4 if largest is not None and largest.partition(".")[0] in {"0", "-0", ""} else 2
 
 
 def steps(text: str, width: int) -> list[str]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
+import secrets
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
@@ -95,11 +97,49 @@ def _copies(places: Places) -> Iterator[Path]:
 
 
 def _remove_copy(path: Path, forms: Sequence[bytes]) -> int:
-    """Remove a file that holds any of it, packed or not; 1 where it did."""
+    """Remove a file that holds any of it, packed or not; 1 where it did.
+
+    Of the journal of a move, and of the list of where moved sessions are, only what holds it goes: the other sessions
+    are to be found and taken back as before.
+    """
     if not any(form in content for content in _contents(path) for form in forms):
         return 0
-    path.unlink()
+    rest = _rest_of(path, forms)
+    if rest is None:
+        path.unlink()
+    else:
+        temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(rest)
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(path)
     return 1
+
+
+def _rest_of(path: Path, forms: Sequence[bytes]) -> bytes | None:
+    """Return what stays of a journal or list of folders; None where the file has to go as a whole."""
+
+    def clean(content: bytes) -> bool:
+        return not any(form in content for form in forms)
+
+    if path.suffix == ".jsonl":
+        head, *lines = path.read_bytes().split(b"\n")
+        kept = [head, *(line for line in lines if clean(line))]
+        return b"\n".join(kept) if clean(head) and clean(os.fsencode(path.name)) and any(kept[1:]) else None
+    if path.name == "folders.json":
+        try:
+            found = json.loads(path.read_bytes())
+        except ValueError:
+            return None
+        items = found.items() if isinstance(found, dict) else ()
+        rows = {
+            key: value for key, value in items if clean(json.dumps({key: value}, ensure_ascii=False).encode())
+        }
+        rest = json.dumps(rows, ensure_ascii=False).encode()
+        return rest if rows and clean(rest) else None
+    return None
 
 
 def _contents(path: Path) -> Iterator[bytes]:
