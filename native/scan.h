@@ -99,10 +99,12 @@ struct progress {
     struct saying line;
 };
 
+enum flag { FLAG_ABSENT, FLAG_FALSE, FLAG_TRUE };
+
 struct line {
     struct saying said;
     struct text session, agent, cwd;
-    bool sidechain;
+    uint8_t sidechain; /* enum flag */
     struct fork fork;
     struct progress data;
 };

@@ -179,11 +179,12 @@ static void finish(struct facts *facts, struct run *run) {
     run->later = UNKNOWN_TIME;
 }
 
-static bool goes_on(const struct run *run, const struct saying *said) {
+static bool goes_on(const struct run *run, const struct line *line) {
+    const struct saying *said = &line->said;
     const struct message *message = &said->message;
     return run->answered != NULL && message->present && same(&message->id, &run->answered->said.message.id)
         && same_usage(&message->usage, &run->answered->said.message.usage) && IS(&said->type, "assistant")
-        && !is_said(&message->stop_reason);
+        && line->sidechain == run->answered->sidechain && !is_said(&message->stop_reason);
 }
 
 static struct seen seen_of(const struct facts *facts, const struct line *line, struct text *session) {
@@ -192,7 +193,7 @@ static struct seen seen_of(const struct facts *facts, const struct line *line, s
     if (is_said(&line->agent)) {
         seen.agent = line->agent;
     }
-    if (is_said(&seen.agent) || line->sidechain) {
+    if (is_said(&seen.agent) || line->sidechain == FLAG_TRUE) {
         seen.rank = is_said(&seen.agent) && is_aside(&seen.agent) ? RANK_ASIDE : RANK_SIDECHAIN;
     }
     if (line->fork.present && is_said(&line->fork.session) && !same(&line->fork.session, session)) {
@@ -212,7 +213,7 @@ static const uint8_t *take_line(struct facts *facts, struct run *run, const uint
     if (end == NULL || !time_read(&said->timestamp, &time)) {
         return NULL;
     }
-    if (goes_on(run, said)) {
+    if (goes_on(run, line)) {
         run->later = time;
         return end;
     }

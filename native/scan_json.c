@@ -354,7 +354,7 @@ static const uint8_t *read_field(
     case KIND_MONEY:
         return read_money(at, place);
     case KIND_FLAG:
-        *(bool *)place = *at == 't';
+        *(uint8_t *)place = *at == 't' ? FLAG_TRUE : FLAG_FALSE;
         return *at == 't' ? word_end(at, "true", 4) : word_end(at, "false", 5);
     default:
         *(bool *)place = true;

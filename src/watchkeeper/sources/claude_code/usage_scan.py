@@ -5,6 +5,9 @@ does not have. This is the same reading for requests alone: one request per ``me
 ``uuid``, else the line), the largest count of each kind, times from the first to the last line, and the most direct
 line's word for session, agent and model. A test holds both readings against each other.
 
+What `UsageScan.take` makes of a line, and `telling_lines` of a file, stands in ``native/scan_facts.c`` once more; other
+tests hold that against this. Change both.
+
 Only the standard library is imported; whole files are decoded by `usage_lines`, which needs msgspec.
 """
 
