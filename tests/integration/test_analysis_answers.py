@@ -309,6 +309,7 @@ def test_values_of_the_wrong_kind_cost_only_themselves(settings: Settings, agent
         found = session_context(reader, "s1", CARD)
         assert sum(Decimal(item["cost_usd"]) for item in found["items"]) == Decimal(found["input_cost_usd"])
         assert len(errors(reader, ALL)["api_errors"]["retried"]) == 1
+    assert wk_json(settings, "context")["session_id"] == "s1"
     for command in (("context", "s1"), ("errors", "--full")):
         assert wk(settings, *command).stdout.strip()
 
@@ -415,7 +416,7 @@ def test_every_command_answers_in_text_and_in_one_document(
     assert [file["lines"] for file in written["files"]] == [6]
     for wrong in (
         ("stats", "--range", "year"),
-        ("context",),
+        ("context", "-n", "0"),
         ("cost", "s1", "--range", "week"),
         ("errors", "-n", "-1"),
     ):

@@ -216,6 +216,8 @@ def test_the_resume_line_follows_the_session(agent: Path, settings: Settings) ->
         wk(settings, *step)
         rows = {row["session_id"]: row for row in wk_json(settings, "sessions")["sessions"]}
         assert (rows[FIRST]["cwd"], rows[FIRST]["project"]) == (folder, Path(folder).name)
+        there = wk_json(settings, "sessions", "-p", folder)["sessions"]
+        assert FIRST in {row["session_id"] for row in there}
         assert rows[FIRST]["resume_anywhere"] == f"cd {folder} && claude --resume {FIRST}"
         with open_reader(settings.places) as reader:
             assert reader.value("SELECT cwd FROM sessions WHERE session_id = ?", (FIRST,)) == old

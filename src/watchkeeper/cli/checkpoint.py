@@ -32,7 +32,13 @@ _COLUMNS = (
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare what to do with which checkpoint."""
-    parser.add_argument("action", choices=("create", "list", "show", "resume"), help="what to do")
+    parser.add_argument(
+        "action",
+        nargs="?",
+        choices=("create", "list", "show", "resume"),
+        default="list",
+        help="what to do (default: list)",
+    )
     parser.add_argument("name", nargs="?", metavar="NAME", help="name of the checkpoint, or its file")
     parser.add_argument(
         "--session",

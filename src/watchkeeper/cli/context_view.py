@@ -10,7 +10,7 @@ from watchkeeper.cli.freshness import fresh_reader, with_age
 from watchkeeper.cli.periods import local_time
 from watchkeeper.cli.tables import Cell, Column, table
 from watchkeeper.cli.terminal import counted, money, one_line, places_for, steps
-from watchkeeper.errors import UsageError
+from watchkeeper.errors import NotFoundError, UsageError
 
 HELP = "Show the size of a session's context over time, what filled it, and what carrying it along cost."
 
@@ -21,7 +21,9 @@ _CURVE = 60
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the session and how much is listed."""
-    parser.add_argument("session", metavar="SESSION", help="session id; a prefix is enough")
+    parser.add_argument(
+        "session", nargs="?", metavar="SESSION", help="session id; a prefix is enough (default: the newest)"
+    )
     parser.add_argument(
         "-n", "--limit", type=int, metavar="N", help=f"items to list (default {_SHOWN}; with --json all)"
     )
@@ -33,11 +35,14 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
         raise UsageError("-n must be at least 1")
     from watchkeeper.pricing.rates import load_rates
     from watchkeeper.queries.context import session_context
-    from watchkeeper.queries.sessions import resolve_session
+    from watchkeeper.queries.sessions import list_sessions, resolve_session
 
     limit = arguments.limit or (None if context.json else _SHOWN)
     with fresh_reader(context) as (reader, age):
-        session = resolve_session(reader, arguments.session)
+        newest = () if arguments.session else list_sessions(reader, limit=1)["sessions"]
+        if not arguments.session and not newest:
+            raise NotFoundError("no session is on record yet", hint="wk demo shows packaged sessions.")
+        session = newest[0]["session_id"] if newest else resolve_session(reader, arguments.session)
         answer = session_context(reader, session, load_rates(context.settings), limit=limit)
     if context.json:
         context.emit(with_age(answer, age))

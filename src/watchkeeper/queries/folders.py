@@ -18,6 +18,17 @@ def folder_now(places: Places, session_id: str) -> str | None:
     return _folders(str(path), changed).get(session_id)
 
 
+def moved_into(places: Places, part: str) -> list[str]:
+    """Return the sessions that were taken to a folder whose path holds a text, whatever its case."""
+    path = places.moves / "folders.json"
+    try:
+        changed = os.stat(path).st_mtime_ns  # noqa: PTH116 - as above
+    except OSError:
+        return []
+    wanted = part.lower()
+    return [session for session, folder in _folders(str(path), changed).items() if wanted in folder.lower()]
+
+
 @lru_cache(maxsize=4)
 def _folders(path: str, _changed: int) -> dict[str, str]:
     # Only where sessions were moved: quick commands pay for every import.

@@ -66,7 +66,7 @@ def search_sessions(
     """
     understood = Words(reader.connection, words)
     found = [_documents_with(reader, word) for word in understood.all]
-    condition, bindings = listed_condition(project, since_ms, until_ms)
+    condition, bindings = listed_condition(reader.places, project, since_ms, until_ms)
     if understood.all:
         named = [_named(reader, word) for word in understood.all]
         ids = set.intersection(*({*texts, *names} for texts, names in zip(found, named, strict=True)))

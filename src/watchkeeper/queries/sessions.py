@@ -6,13 +6,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from watchkeeper.errors import NotFoundError, UsageError
 from watchkeeper.events.entities import SEEN_HOOK, SEEN_TRANSCRIPT
 from watchkeeper.events.gaps import session_is_over
-from watchkeeper.queries.folders import folder_now
+from watchkeeper.queries.folders import folder_now, moved_into
 from watchkeeper.queries.forms import (
     dollars,
     project_name,
@@ -22,6 +22,7 @@ from watchkeeper.queries.forms import (
 )
 from watchkeeper.queries.gaps import gap_count
 from watchkeeper.queries.resuming import resume_anywhere, resume_here
+from watchkeeper.settings import Places
 from watchkeeper.store.sqlite.reading import Reader
 
 LISTED = """coalesce(s.synthetic, 0) = 0 AND (s.last_at IS NOT NULL
@@ -92,7 +93,7 @@ def list_sessions(
             now_ms=now_ms,
             newer=newer,
         )
-    condition, bindings = listed_condition(project, since_ms, until_ms)
+    condition, bindings = listed_condition(reader.places, project, since_ms, until_ms)
     return page_of_sessions(reader, condition, bindings, limit, cursor, now_ms, newer)
 
 
@@ -145,10 +146,10 @@ def _among(condition: str) -> str:
     return f"SELECT s.session_id FROM sessions s WHERE {condition} AND {given}"
 
 
-def _json_of(newer: Mapping[str, int]) -> str:
+def _json_of(sessions: Iterable[str]) -> str:
     import json
 
-    return json.dumps(list(newer))
+    return json.dumps(list(sessions))
 
 
 def _in_order(rows: list[dict[str, Any]], newer: Mapping[str, int]) -> list[dict[str, Any]]:
@@ -332,13 +333,18 @@ def _agents(reader: Reader, session_id: str) -> Sequence[dict[str, Any]]:
 
 
 def listed_condition(
-    project: str | None, since_ms: int | None, until_ms: int | None
+    places: Places, project: str | None, since_ms: int | None, until_ms: int | None
 ) -> tuple[str, dict[str, Any]]:
     """Return the SQL condition on ``sessions s`` for what a list shows, and its bindings."""
     parts, bindings = [LISTED], dict[str, Any]()
     if project:
-        parts.append("instr(lower(coalesce(s.project_path, s.cwd, '')), :project) > 0")
+        of_project = "instr(lower(coalesce(s.project_path, s.cwd, '')), :project) > 0"
         bindings["project"] = project.lower()
+        moved = moved_into(places, project)
+        if moved:
+            of_project = f"({of_project} OR s.session_id IN (SELECT value FROM json_each(:moved)))"
+            bindings["moved"] = _json_of(moved)
+        parts.append(of_project)
     if since_ms is not None:
         parts.append("s.last_at >= :since")
         bindings["since"] = since_ms
