@@ -122,6 +122,14 @@ def mutated(data: bytes, chance: random.Random) -> bytes:
     return bytes(changed)
 
 
+DIFFERENCES: tuple[tuple[str, Any], ...] = (
+    ("isSidechain", True), ("isSidechain", False), ("isSidechain", None), ("agentId", "a1"), ("agentId", None),
+    ("gitBranch", "main"), ("cwd", "/c"), ("requestId", "r1"), ("attributionSkill", "review"), ("costUSD", 0.5),
+    ("model", "claude-haiku-5-5"), ("stop_reason", "end_turn"), ("usage", None), ("usage", {}), ("type", None),
+    ("usage", {"input_tokens": 1, "cache_creation": {}}), ("usage", {"input_tokens": 1, "cache_creation": None}),
+)  # fmt: skip
+
+
 def sound_lines(chance: random.Random, count: int, *, plain: bool = False) -> list[bytes]:
     """Return lines of answers in blocks, prompts and progress, of few sessions and agents.
 
@@ -138,6 +146,11 @@ def sound_lines(chance: random.Random, count: int, *, plain: bool = False) -> li
         blocks = [answer] * chance.choice((1, 1, 2, 3))
         for block in blocks:
             body = dict(block, uuid=f"u{chance.randrange(40)}", timestamp=_moment(chance))
+            if chance.random() < 0.3:
+                # A further block that differs from the answer's others in one thing alone.
+                name, value = chance.choice(DIFFERENCES)
+                inner = name in {"model", "stop_reason", "usage"}
+                body |= {"message": body["message"] | {name: value}} if inner else {name: value}
             if chance.random() < 0.2:
                 body = _nested(body, chance)
             if plain:
