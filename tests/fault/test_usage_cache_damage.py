@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from watchkeeper.cli.entry import run
+from watchkeeper.daemon.homes import prepare_home
 from watchkeeper.settings import Places
 
 pytestmark = pytest.mark.fault
@@ -65,3 +68,48 @@ def test_a_damaged_cache_costs_nothing_but_time(
     cache.write_bytes(data.replace(part, b"\xff" * len(part)))
     os.utime(transcript, (1, 1))
     assert bill(capsys) == right
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Callable[[str], None]]:
+    """Mount a small disk where the home is; the fixture's function mounts it again with other options."""
+    place = tmp_path / "wk"
+    place.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(place)]
+    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("mounting a small disk takes root in a place that allows it")
+    try:
+        yield (
+            lambda options: (
+                subprocess.run(["mount", "-o", f"remount,{options}", str(place)], check=True) and None
+            )
+        )
+    finally:
+        subprocess.run(["umount", "-l", str(place)], check=True)
+
+
+def test_the_bill_comes_from_memory_where_the_disk_is_full(
+    small_disk: Callable[[str], None], transcript: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prepare_home(Places(tmp_path / "wk"))
+    with pytest.raises(OSError, match="No space"):
+        (tmp_path / "wk" / "daemon.log").write_bytes(bytes(128 << 10))
+    capsys.readouterr()
+    full = bill(capsys)
+    small_disk("size=64m")
+    assert bill(capsys) == full
+    assert full[0]["requests"] == 300
+
+
+def test_a_home_that_cannot_be_written_is_read(
+    small_disk: Callable[[str], None], transcript: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small_disk("size=64m")
+    assert run(["import"]) == 0
+    capsys.readouterr()
+    right = bill(capsys)
+    transcript.write_text(transcript.read_text() + "\n")
+    small_disk("ro")
+    assert bill(capsys) == right
+    assert run(["sessions", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["total"] == 1

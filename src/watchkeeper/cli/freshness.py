@@ -176,7 +176,7 @@ def _take_in(context: Context, grown: list[Grown] | None) -> int | None:
     except LockedError:
         context.note("wk: another process is writing; this answer may miss the newest events")
         return None
-    except WatchkeeperError as error:
+    except (WatchkeeperError, OSError) as error:
         context.note(f"wk: what is new could not be read: {error}")
         return None
     return 0

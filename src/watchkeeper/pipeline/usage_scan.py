@@ -24,7 +24,7 @@ from watchkeeper.sources.claude_code import usage_scan as scan
 from watchkeeper.sources.claude_code.discovery import TranscriptFile, find_transcripts
 from watchkeeper.sources.claude_code.usage_scan import Place, UsageScan, decode_plainly
 from watchkeeper.store.sqlite.reading import Reader
-from watchkeeper.store.sqlite.usage_cache import Chunk, UsageCache, chunked
+from watchkeeper.store.sqlite.usage_cache import UNWRITABLE, Chunk, UsageCache, chunked
 
 SMALL_BYTES = 1 << 20
 """Up to this much is read by the standard library alone: importing a faster decoder would take longer."""
@@ -63,15 +63,24 @@ def refresh(settings: Settings, reader: Reader, rates: RateCard) -> UsageCache |
         rates: Prices for what is found.
     """
     path = settings.places.usage_cache
+    try:
+        return _refresh(settings, reader, rates, UsageCache(path) if path.exists() else None)
+    except UNWRITABLE:
+        # A full disk, or a home on one that takes nothing: whoever asks has to wait, and gets the bill.
+        return _refresh(settings, reader, rates, UsageCache(None))
+
+
+def _refresh(
+    settings: Settings, reader: Reader, rates: RateCard, cache: UsageCache | None
+) -> UsageCache | None:
     columns = "path, size, mtime_ns, position, generation"
     indexed = {row[0]: _Known(*row[1:]) for row in reader.connection.execute(f"SELECT {columns} FROM files")}
-    cache = UsageCache(path) if path.exists() else None
     cached = {name: _Known(*row) for name, row in cache.files().items()} if cache is not None else {}
     pieces = list(_pieces(_transcripts(settings, reader), indexed, cached))
     if cache is None:
         if not pieces:
             return None
-        cache = UsageCache(path)
+        cache = UsageCache(settings.places.usage_cache)
     elif not pieces and _overtaken(cached, indexed):
         if cached:
             cache.clear()

@@ -10,7 +10,7 @@ from typing import Any
 
 import apsw
 
-from watchkeeper.errors import FormatError, LockedError
+from watchkeeper.errors import FormatError, LockedError, WatchkeeperError
 from watchkeeper.settings import Places
 from watchkeeper.store.sqlite.schema import connect_for_reading, connect_to_present
 
@@ -75,6 +75,7 @@ def store_failures(database: Path) -> Iterator[None]:
 
     Raises:
         LockedError: The database stayed busy.
+        WatchkeeperError: The disk is full, or takes nothing.
         FormatError: It is damaged, or not what this program wrote.
     """
     try:
@@ -82,6 +83,13 @@ def store_failures(database: Path) -> Iterator[None]:
     except apsw.BusyError as error:
         raise LockedError(
             "the database is busy", why=str(error), hint="Ask again in a moment.", place=str(database)
+        ) from error
+    except (apsw.FullError, apsw.IOError, apsw.CantOpenError, apsw.ReadOnlyError) as error:
+        raise WatchkeeperError(
+            "the database cannot be opened or written now",
+            why=str(error),
+            hint="Look whether the disk is full, and whether this folder may be written.",
+            place=str(database),
         ) from error
     except apsw.Error as error:
         raise FormatError(

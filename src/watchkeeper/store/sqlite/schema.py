@@ -5,6 +5,7 @@ The index can be made anew from ledger and archive at any time, so a file of ano
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import apsw
@@ -82,9 +83,31 @@ def connect_to_present(path: Path) -> apsw.Connection | None:
         return None
     connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
     connection.set_busy_timeout(2000)
+    try:
+        version = version_of(connection)
+    except apsw.CantOpenError:
+        connection.close()
+        connection = _connect_unwritable(path)
+        version = version_of(connection)
     connection.pragma("query_only", 1)
     connection.pragma("cache_size", -8000)
-    if version_of(connection) == SCHEMA_VERSION:
+    if version == SCHEMA_VERSION:
         return connection
     connection.close()
     return None
+
+
+def _connect_unwritable(path: Path) -> apsw.Connection:
+    """Open a database in a place that takes no file beside it, such as a backup that is mounted to be read.
+
+    Raises:
+        apsw.CantOpenError: The place takes files, or what was written last is still beside the database.
+    """
+    beside = path.with_name(f"{path.name}-wal")
+    if os.access(path.parent, os.W_OK) or (beside.exists() and beside.stat().st_size):
+        raise apsw.CantOpenError(f"unable to open {path}")
+    from urllib.parse import quote
+
+    # Nobody writes there: without this SQLite asks for files in which readers and writers find each other.
+    address = f"file:{quote(str(path))}?immutable=1"
+    return apsw.Connection(address, flags=apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_URI)

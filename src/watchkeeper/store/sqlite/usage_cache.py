@@ -56,6 +56,8 @@ class DamagedCacheError(WatchkeeperError):
 
 DAMAGE = (apsw.CorruptError, apsw.NotADBError, apsw.SQLError, UnicodeDecodeError, DamagedCacheError)
 """What reading a damaged cache raises."""
+UNWRITABLE = (apsw.FullError, apsw.IOError, apsw.ReadOnlyError, apsw.CantOpenError, apsw.BusyError)
+"""What a cache raises that takes nothing now."""
 
 
 class Chunk(NamedTuple):
@@ -86,12 +88,13 @@ class UsageCache:
     """The cache of one home, or one in memory where the home takes no files.
 
     Args:
-        path: The file; made where it is missing, and made anew where it is damaged or of another version.
+        path: The file; made where it is missing, and made anew where it is damaged or of another version. None for a
+            cache in memory.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path | None) -> None:
         self.name = str(path)
-        connection = _open(path)
+        connection = None if path is None else _open(path)
         if connection is None:
             self.name = ":memory:"
             connection = apsw.Connection(":memory:")
