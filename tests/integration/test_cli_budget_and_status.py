@@ -147,6 +147,18 @@ def test_a_budget_in_the_line(settings: Settings, spent_today: Path) -> None:
     assert "budget over 155 %" in narrow
 
 
+def test_a_quota_is_named_once_and_is_no_budget(settings: Settings, spent_today: Path) -> None:
+    """Without a budget of one's own the windows alone are in the line; a limit of one's own reads as quota."""
+    shown = line(settings, STATUS, COLUMNS="300")
+    assert "7d" in shown
+    assert "budget" not in shown
+    wk(settings, "budget", "set", "seven_day", "1%")
+    line(settings, STATUS)
+    shown = line(settings, STATUS, COLUMNS="300")
+    assert "quota over" in shown
+    assert "budget" not in shown
+
+
 def test_colours(settings: Settings) -> None:
     """For state only, and none with NO_COLOR."""
     coloured = line(settings, STATUS, NO_COLOR="", TERM="xterm")

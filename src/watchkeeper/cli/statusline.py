@@ -210,9 +210,15 @@ def _segments(
         segments.append(Segment(f"context {status.context_used / 100:.0f} %", tone, drop=1))
     segments += _costs(status, found, paid)
     segments += _quotas(status, now)
-    if found is not None and found.budget_percent is not None:
+    # A quota that is not over stands in the line by itself, under its own name.
+    if (
+        found is not None
+        and found.budget_percent is not None
+        and not (found.quota and found.budget != "over")
+    ):
         tone = {"over": "bad", "warn": "warn"}.get(found.budget, "")
-        words = "budget over" if found.budget == "over" else "budget"
+        what = "quota" if found.quota else "budget"
+        words = f"{what} over" if found.budget == "over" else what
         drop = 0 if found.budget == "over" else 4
         segments.append(Segment(f"{words} {found.budget_percent:.0f} %", tone, drop))
     if found is not None and found.alerts:

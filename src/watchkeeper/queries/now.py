@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from typing import Any, NamedTuple
 
-from watchkeeper.queries.budget import Spent, budget_report, check_line, period_of, spent
+from watchkeeper.queries.budget import QUOTA, Spent, budget_report, check_line, period_of, spent
 from watchkeeper.store.sqlite.reading import Reader
 from watchkeeper.store.sqlite.state import State
 
@@ -24,6 +24,7 @@ class Today(NamedTuple):
         budget: The worst budget's state, as `queries.budget.check_line` names it.
         budget_percent: How much of that budget is used.
         alerts: Findings of the last day.
+        quota: Whether that budget is a window of the subscription's quota, and no sum of money.
     """
 
     spent: Spent
@@ -31,6 +32,7 @@ class Today(NamedTuple):
     budget: str
     budget_percent: float | None
     alerts: int
+    quota: bool = False
 
 
 def today(reader: Reader, state: State, *, billing: str, now_ms: int, transcript: str | None = None) -> Today:
@@ -46,17 +48,15 @@ def today(reader: Reader, state: State, *, billing: str, now_ms: int, transcript
     start, end = period_of("daily", now_ms)
     report = budget_report(reader, state, billing=billing, now_ms=now_ms)
     worst, _ = check_line(report)
-    used = [
-        row["used_percent"]
-        for row in report["budgets"]
-        if row["state"] == worst and row["used_percent"] is not None
-    ]
+    counted = [row for row in report["budgets"] if row["state"] == worst and row["used_percent"] is not None]
+    most = max(counted, key=lambda row: float(row["used_percent"]), default=None)
     return Today(
         spent=spent(reader, start, end),
         behind=_is_behind(reader, transcript),
         budget=worst,
-        budget_percent=max(used, default=None),
+        budget_percent=most["used_percent"] if most else None,
         alerts=int(reader.value("SELECT count(*) FROM findings WHERE at >= ?", (now_ms - _DAY_MS,)) or 0),
+        quota=most is not None and most["unit"] == QUOTA,
     )
 
 
