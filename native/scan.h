@@ -103,7 +103,7 @@ enum flag { FLAG_ABSENT, FLAG_FALSE, FLAG_TRUE };
 
 struct line {
     struct saying said;
-    struct text session, agent, cwd;
+    struct text session, agent, cwd, asker;
     uint8_t sidechain; /* enum flag */
     struct fork fork;
     struct progress data;

@@ -196,8 +196,10 @@ static struct seen seen_of(const struct facts *facts, const struct line *line, s
     if (is_said(&seen.agent) || line->sidechain == FLAG_TRUE) {
         seen.rank = is_said(&seen.agent) && is_aside(&seen.agent) ? RANK_ASIDE : RANK_SIDECHAIN;
     }
-    if (line->fork.present && is_said(&line->fork.session) && !same(&line->fork.session, session)) {
-        seen.owner = line->fork.session;
+    bool forked = line->fork.present && is_said(&line->fork.session);
+    const struct text *origin = forked ? &line->fork.session : &line->asker;
+    if (is_said(origin) && !same(origin, session)) {
+        seen.owner = *origin;
         seen.rank += RANK_COPY;
     }
     return seen;

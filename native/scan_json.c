@@ -92,6 +92,7 @@ static const struct field line_fields[] = {
     FIELD("isSidechain", KIND_FLAG, offsetof(struct line, sidechain), NULL),
     FIELD("agentId", KIND_TEXT, offsetof(struct line, agent), NULL),
     FIELD("cwd", KIND_TEXT, offsetof(struct line, cwd), NULL),
+    FIELD("requestSessionId", KIND_TEXT, offsetof(struct line, asker), NULL),
     FIELD("forkedFrom", KIND_OBJECT, offsetof(struct line, fork), &fork_shape),
     FIELD("data", KIND_OBJECT, offsetof(struct line, data), &progress_shape),
 };

@@ -57,7 +57,7 @@ data = one_of_type({"type": st.just("agent_progress"), "agentId": texts, "messag
 lines = one_of_type(
     said
     | {"sessionId": texts, "agentId": texts, "isSidechain": st.booleans(), "cwd": texts, "data": data}
-    | {"forkedFrom": one_of_type({"sessionId": texts})}
+    | {"forkedFrom": one_of_type({"sessionId": texts}), "requestSessionId": texts}
 )
 
 

@@ -264,6 +264,37 @@ CASES: dict[str, Case] = {
             f"SELECT forked_from FROM sessions WHERE session_id = '{OTHER[10:46]}'": [(SESSION,)],
         },
     ),
+    "a fork of which only answers are marked, whose origin goes on": Case(
+        {
+            FILE: text(
+                line(type="user", uuid="p1", message={"role": "user", "content": "begin"}),
+                answer(),
+                answer("m3", timestamp="2026-01-05T15:00:00.000Z"),
+            ),
+            OTHER: text(
+                line(
+                    type="user",
+                    uuid="p1",
+                    message={"role": "user", "content": "begin"},
+                    sessionId=OTHER[10:46],
+                ),
+                answer(sessionId=OTHER[10:46], requestSessionId=SESSION),
+                answer("m2", sessionId=OTHER[10:46], timestamp="2026-01-05T12:00:00.000Z"),
+                {"type": "relocated", "sessionId": OTHER[10:46], "relocatedCwd": "/home/ada"},
+            ),
+        },
+        (30, 60, 3),
+        rows={
+            "SELECT request_key, session_id FROM requests WHERE request_key LIKE 'm%' ORDER BY 1": [
+                ("m1", SESSION),
+                ("m2", OTHER[10:46]),
+                ("m3", SESSION),
+            ],
+            "SELECT session_id FROM prompts WHERE prompt_key = 'p1'": [(SESSION,)],
+            f"SELECT forked_from FROM sessions WHERE session_id = '{OTHER[10:46]}'": [(SESSION,)],
+            "SELECT count(*) FROM events WHERE name = 'relocated'": [(0,)],
+        },
+    ),
     "an unmarked copy by an old client that resumed": Case(
         {
             FILE: text(answer()),

@@ -7,12 +7,14 @@ same file). So a request, call, prompt or message can be claimed by several sess
 **The rule.** *The owner is the claimant whose own transcript ended first.* In full:
 
 1. Claimants are the sessions named by the plain transcript lines that hold the thing: a line's ``sessionId``, else the
-   session that the file's place names. Lines with ``forkedFrom`` (a marked copy, which belongs to its origin) and the
-   files of asides (``agent-aside_question*``) claim nothing.
+   session that the file's place names. Marked copies, which belong to their origin (lines with ``forkedFrom``, answers
+   whose ``requestSessionId`` is another session), and the files of asides (``agent-aside_question*``) claim nothing.
 2. With one claimant, or where a hook was there and said whose it is, there is nothing to decide.
 3. A session's end is the latest time of any line of any file that names it (its fact ``transcript_last_at``; subagents
    and progress lines count, lines with ``forkedFrom`` count for their origin). A session without any time ended last.
-4. Of the claimants the one with the earliest end owns it; with equal ends the one whose id sorts first.
+4. Of the claimants the one with the earliest end owns it; with equal ends the one whose id sorts first. A session that
+   some line shows to be a fork comes after all that are none: its origin may go on beside it, and of what
+   ``--fork-session`` copies only answers are marked.
 
 A copy is made of all that the older session had, and the newer one goes on from there, so it ends later; in a chain of
 resumptions each part falls to the session that first wrote it. Only a session that was itself continued after its copy
@@ -29,6 +31,9 @@ from watchkeeper.events.fields import WITNESS_RANK
 if TYPE_CHECKING:
     from watchkeeper.events.merge import State
 
+_FORKED = 1 << 52
+"""Later than any end."""
+
 _FIRST_TRANSCRIPT_RANK = WITNESS_RANK["transcript"] * 10
 
 
@@ -40,12 +45,18 @@ def contested_by(state: State) -> tuple[str, ...]:
     return tuple(claimants)
 
 
+def end_of(session: State) -> int | None:
+    """Return when a session ended, as `owner_of` compares it, from the session's state."""
+    end: int | None = session.get("transcript_last_at")
+    return end if end is None or not session.get("forked_from") else end + _FORKED
+
+
 def owner_of(claimants: Iterable[str], ends: Mapping[str, int | None]) -> str:
     """Return the session that owns what several claim.
 
     Args:
         claimants: At least one session.
-        ends: For each its latest transcript line in epoch milliseconds, or ``None``.
+        ends: For each its `end_of`, or ``None``.
     """
 
     def order(session: str) -> tuple[bool, int, str]:

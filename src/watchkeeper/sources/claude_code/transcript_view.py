@@ -111,9 +111,13 @@ def is_aside(agent: str | None) -> bool:
 
 
 def original_session(body: Mapping[str, Any]) -> str | None:
-    """Return the session that a forked session's file copied this line from, or ``None`` for a line of its own."""
+    """Return the session that a forked session's file copied this line from, or ``None`` for a line of its own.
+
+    ``--fork-session`` writes no ``forkedFrom``; of its copies only answers name the session that asked for them.
+    """
     origin = body.get("forkedFrom")
-    return text_of(origin.get("sessionId")) if isinstance(origin, dict) else None
+    named = text_of(origin.get("sessionId")) if isinstance(origin, dict) else None
+    return named or text_of(body.get("requestSessionId"))
 
 
 def event_facts(view: View, line: TranscriptLine, name: str, *, known: bool) -> Facts:

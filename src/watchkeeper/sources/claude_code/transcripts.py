@@ -414,6 +414,7 @@ _KNOWN_SUBTYPES = {
 _SILENT_TYPES = {
     "queue-operation", "last-prompt", "tools-used", "atis-latch", "mode", "file-history-snapshot",
     "file-history-delta", "api-request", "api-request-blob", "api-request-shape", "bridge-session", "agent-name",
+    "relocated",
 }  # fmt: skip
 """Known line types that say nothing about what happened; they stay in the archive untouched."""
 

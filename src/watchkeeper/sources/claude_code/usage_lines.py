@@ -96,6 +96,7 @@ class Line(Struct):
     attributionSkill: str | None = None  # noqa: N815
     attributionMcpServer: str | None = None  # noqa: N815
     forkedFrom: Fork | None = None  # noqa: N815
+    requestSessionId: str | None = None  # noqa: N815
     data: Progress | None = None
 
 

@@ -94,8 +94,11 @@ class UsageScan:
             if agent or line.isSidechain:
                 rank = RANK_ASIDE if agent and _is_aside(agent) else RANK_SIDECHAIN
             session = owner = line.sessionId or place.session_hint
-            if line.forkedFrom is not None and line.forkedFrom.sessionId not in {None, "", session}:
-                owner, rank = line.forkedFrom.sessionId, rank + RANK_COPY
+            if line.forkedFrom is not None or line.requestSessionId:
+                origin = None if line.forkedFrom is None else line.forkedFrom.sessionId
+                origin = origin or line.requestSessionId or session
+                if origin != session:
+                    owner, rank = origin, rank + RANK_COPY
             at = milliseconds(line.timestamp) if line.timestamp else UNKNOWN_TIME
             if owner:
                 self._see(owner, rank, at, line.cwd)
@@ -321,10 +324,14 @@ def _moment(value: Any) -> str | None:
 _SHAPES: dict[str, Callable[[Any], Any] | type[_Plain]] = {
     **dict.fromkeys(("message", "forkedFrom", "data", "usage", "cache_creation", "server_tool_use"), _Plain),
     **dict.fromkeys(
-        ("type", "sessionId", "requestId", "uuid", "agentId", "cwd", "gitBranch", "attributionSkill", "id"), _text
+        ("type", "sessionId", "requestSessionId", "requestId", "uuid", "agentId", "cwd", "gitBranch", "id"), _text
     ),
     **dict.fromkeys(
-        ("attributionMcpServer", "model", "role", "stop_reason", "service_tier", "speed", "inference_geo"), _text
+        (
+            "attributionSkill", "attributionMcpServer", "model", "role", "stop_reason", "service_tier", "speed",
+            "inference_geo",
+        ),
+        _text,
     ),
     **dict.fromkeys(
         (

@@ -20,7 +20,7 @@ import apsw
 from watchkeeper.errors import FormatError, WatchkeeperError
 from watchkeeper.events.entities import ENTITIES
 from watchkeeper.events.merge import Facts, State, decode_state, encode_state, join, joined
-from watchkeeper.events.ownership import contested_by, owned_by
+from watchkeeper.events.ownership import contested_by, end_of, owned_by
 from watchkeeper.pricing.rates import RateCard
 from watchkeeper.store.rows import FileRow, RangeRow, TextRow
 from watchkeeper.store.snapshots import Retirement
@@ -170,13 +170,13 @@ class Store:
         ended: list[str] = []
         for (entity, key), delta in deltas.items():
             state = self._state(entity, key)
-            before, end = encode_state(state) if state else b"", state.get("transcript_last_at")
+            before, end = encode_state(state) if state else b"", end_of(state)
             after = encode_state(join(state, delta, ENTITIES[entity]))
             if after == before:
                 continue
             states.append((ENTITY_NUMBERS[entity], key, after))
             _note(changes, entity, key, state)
-            if entity == "session" and state.get("transcript_last_at") != end:
+            if entity == "session" and end_of(state) != end:
                 ended.append(key)
             if len(state.get("sessions", ())) > 1:
                 group = contested_by(state)
@@ -277,8 +277,7 @@ class Store:
             execute(f"DELETE FROM {table} WHERE {TABLES[table].key} = ?", keys)
 
     def _end_of(self, session: str) -> int | None:
-        end: int | None = self._state("session", session).get("transcript_last_at")
-        return end
+        return end_of(self._state("session", session))
 
     def _state(self, entity: str, key: str) -> State:
         place = (entity, key)
