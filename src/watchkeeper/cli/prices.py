@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from watchkeeper.cli.context import Context
 from watchkeeper.cli.tables import Cell, Column, table
+from watchkeeper.cli.terminal import reason_lines, wrapped
 from watchkeeper.errors import UsageError
 
 if TYPE_CHECKING:
@@ -64,7 +65,8 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
     cells = [_cells(row) for row in rows]
     for line in table(context, _columns(cells), cells):
         context.line(line)
-    context.line(context.style(_EXPLAINED, "dim"))
+    for line in wrapped(_EXPLAINED, context.width):
+        context.line(context.style(line, "dim"))
     _print_reasons(rows, context)
     context.next_step("wk prices --at 2026-10-01 · wk prices MODEL · your own: [prices.MODEL] in config.toml")
     return 0
@@ -111,12 +113,13 @@ def _cells(row: Rates) -> list[str | Cell]:
 
 
 def _print_reasons(rows: list[Rates], context: Context) -> None:
-    reasons = dict.fromkeys(f"{row.model}: {row.reason}" for row in rows if row.basis == "override")
+    reasons = dict.fromkeys((row.model, row.reason) for row in rows if row.basis == "override")
     if reasons:
         context.line()
         context.line("Prices of our own, in place of the compiled ones:")
-        for reason in reasons:
-            context.line(f"  {reason}")
+        for model, reason in reasons:
+            for line in reason_lines(model, reason, context.width):
+                context.line(line)
 
 
 def _document(row: Rates) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from watchkeeper.cli.context import Context
 from watchkeeper.cli.freshness import fresh_reader, with_age
 from watchkeeper.cli.periods import local_time
-from watchkeeper.cli.terminal import counted, money, one_line
+from watchkeeper.cli.terminal import clip, counted, money, one_line, steps
 from watchkeeper.errors import NotFoundError, UsageError
 
 if TYPE_CHECKING:
@@ -125,8 +125,8 @@ def _heading(row: dict[str, Any], context: Context) -> list[str]:
         counted(coverage["gaps"], "gap"),
     ]
     return [
-        context.style(one_line(row["title"] or row["session_id"]), "bold"),
-        one_line(" · ".join(fact for fact in facts if fact)),
-        " · ".join(figures),
+        context.style(clip(one_line(row["title"] or row["session_id"]), context.width), "bold"),
+        *steps(" · ".join(one_line(fact) for fact in facts if fact), context.width),
+        *steps(" · ".join(figures), context.width),
         "",
     ]
