@@ -232,3 +232,15 @@ def test_a_recorder_follows_the_prices_of_the_configuration(home: Path) -> None:
             recording.follow_prices()
             costs = recording.store.connection.execute("SELECT sum(cost_micros) FROM requests").fetchall()
             assert costs == [(expected,)]
+
+
+def test_csv_holds_no_command_for_a_terminal(home: Path) -> None:
+    path = next((home / "agent").rglob("*.jsonl"))
+    path.write_text(
+        json.dumps(answer(7, "2026-10-24T21:30:00.000Z", gitBranch="x\x1b]0;title\x07\x1b[2Jy")) + "\n"
+    )
+    for _ in range(2):
+        done = wk(home, "usage", "--by", "branch", "--csv")
+        assert done.returncode == 0
+        assert not {"\x1b", "\x07"} & set(done.stdout)
+        assert wk(home, "import").returncode == 0

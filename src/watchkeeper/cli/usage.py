@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from watchkeeper.cli.context import Context
 from watchkeeper.cli.tables import Cell, Column, room, table
-from watchkeeper.cli.terminal import money, wrapped
+from watchkeeper.cli.terminal import money, visible, wrapped
 from watchkeeper.errors import UsageError, WatchkeeperError
 
 if TYPE_CHECKING:
@@ -207,8 +207,10 @@ def _print_csv(rows: list[dict[str, Any]], keys: tuple[str, ...]) -> None:
 
 
 def _harmless(value: Any) -> Any:
-    """Return a value that no spreadsheet takes for a formula."""
-    return f"'{value}" if isinstance(value, str) and value[:1] in {"=", "+", "-", "@", "\t", "\r"} else value
+    """Return a value that no spreadsheet takes for a formula, and no terminal for a command."""
+    if not isinstance(value, str):
+        return value
+    return f"'{visible(value)}" if value[:1] in {"=", "+", "-", "@", "\t", "\r"} else visible(value)
 
 
 def _print(context: Context, keys: tuple[str, ...], document: dict[str, Any]) -> None:
