@@ -425,6 +425,7 @@ def test_every_command_answers_in_text_and_in_one_document(
 
 def test_an_empty_record_is_answered_with_nothing(settings: Settings, agent: Path) -> None:
     assert wk_json(settings, "stats")["tool_calls"] == 0
+    assert "Nothing is on record yet." in wk(settings, "stats").stdout
     assert wk_json(settings, "quality")["repeated_reads"] == []
     assert wk_json(settings, "errors")["errors"] == []
     assert wk_json(settings, "cost")["prompts"] == []

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from watchkeeper.cli.entry import COMMANDS
+from watchkeeper.cli.entry import COMMANDS, GROUPS
 
 SOURCES = Path(__file__).parents[2] / "src"
 
@@ -35,6 +35,8 @@ def test_help_lists_every_command_and_imports_none_of_them(tmp_path: Path) -> No
     shown = wk(tmp_path, "--help")
     assert shown.returncode == 0
     assert all(f"  {name} " in shown.stdout for name in COMMANDS)
+    assert sorted(" ".join(GROUPS.values()).split()) == sorted(COMMANDS)
+    assert all(len(line) <= 80 for line in shown.stdout.splitlines())
     script = (
         "import sys\n"
         "sys.argv = ['wk', '--help']\n"

@@ -55,6 +55,15 @@ COMMANDS: dict[str, tuple[str, str]] = {
 }
 """Command name -> module below `watchkeeper.cli`, and its one-line help."""
 
+GROUPS = {
+    "What it cost": "usage cost context budget prices statusline tag",
+    "What was done": "sessions show activity stats review errors quality coverage",
+    "Sessions that go elsewhere, or come back": "export move fork checkpoint restore",
+    "What is kept": "redact forget hold disk housekeeping verify keys",
+    "Recorder and dashboard": "up down url install uninstall doctor demo import rebuild config",
+}
+"""Commands as ``wk --help`` lists them: a title, and the names below it."""
+
 ALONE = frozenset({"statusline"})
 """Commands that answer even where arguments or settings cannot be read, by ``run_alone(words)``."""
 
@@ -200,19 +209,21 @@ def _without_command(words: list[str]) -> int:
 def help_text() -> str:
     """Return what ``wk --help`` prints."""
     width = max(map(len, COMMANDS))
+    groups: list[str] = []
+    for title, names in GROUPS.items():
+        groups += [title, *(f"  {name:<{width}}  {COMMANDS[name][1]}" for name in names.split()), ""]
     return "\n".join(
         [
             "The flight recorder and safety officer for coding agents.",
             "",
             "usage: wk [--home DIR] [--json] COMMAND ...",
             "",
-            *(f"  {name:<{width}}  {text}" for name, (_, text) in COMMANDS.items()),
-            "",
+            *groups,
             "  --home DIR  another Watchkeeper home than WATCHKEEPER_HOME or the default",
             "  --json      one JSON document on standard output, nothing else",
             "  --version   the version",
             "",
-            "wk COMMAND --help says more. Start with: wk up",
+            "wk COMMAND --help says more. Start with: wk usage, wk sessions, wk up",
         ]
     )
 

@@ -45,6 +45,9 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
 
 def _lines(answer: dict[str, Any], context: Context, limit: int) -> list[str]:
     lines = [context.style(stretch_title(answer["stretch"]), "bold"), ""]
+    whole = answer["stretch"]["since"] is None and answer["stretch"]["until"] is None
+    if whole and not (answer["sessions"] or answer["tool_calls"] or answer["requests"]):
+        return [*lines, "Nothing is on record yet."]
     columns = (
         Column(""),
         Column("now", right=True),
