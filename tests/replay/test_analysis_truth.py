@@ -20,7 +20,7 @@ from watchkeeper.pricing.rates import load_rates
 from watchkeeper.queries import quality as signals
 from watchkeeper.queries.activity import activity
 from watchkeeper.queries.attribution import session_cost, top_prompts
-from watchkeeper.queries.commands import normalise_command
+from watchkeeper.queries.commands import whole_command
 from watchkeeper.queries.context import session_context
 from watchkeeper.queries.errors import errors
 from watchkeeper.queries.forms import project_name
@@ -97,7 +97,7 @@ def test_failing_commands_are_the_true_ones(tree: Tree, monkeypatch: pytest.Monk
     failures: Counter[str] = Counter()
     sessions: dict[str, set[str]] = defaultdict(set)
     for row in tree.truth["failing_commands"]:
-        command = normalise_command(row["command"])
+        command = whole_command(row["command"])
         failures[command] += 1
         sessions[command].add(row["session"])
     assert {row["command"]: row["failures"] for row in found} == failures

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from watchkeeper.analysis.proposals import with_proposals
-from watchkeeper.queries.commands import command_family, expected_exit, normalise_command
+from watchkeeper.queries.commands import command_family, expected_exit, normalise_command, whole_command
 from watchkeeper.queries.errors import stack_of
 
 
@@ -30,6 +30,14 @@ from watchkeeper.queries.errors import stack_of
 def test_commands_have_one_form_and_a_family(command: str | None, normal: str, family: str) -> None:
     assert normalise_command(command) == normal
     assert command_family(normal) == family
+
+
+def test_scripts_that_only_begin_alike_are_different_commands() -> None:
+    one, other = ("python3 - <<'EOF'\nimport one\nEOF", "# try\npython3  - <<'EOF'\nimport other\nEOF\n")
+    assert normalise_command(one) == normalise_command(other)
+    assert whole_command(one) == one
+    assert whole_command(other) == "python3 - <<'EOF'\nimport other\nEOF"
+    assert whole_command("npm   test\n# later") == "npm test"
 
 
 @pytest.mark.parametrize(

@@ -73,7 +73,8 @@ def _for_reads(row: Row) -> tuple[str, str]:
 
 
 def _for_command(row: Row) -> tuple[str, str]:
-    command, family = row["command"], row["family"] or row["command"]
+    command = _first_line(row["command"])
+    family = row["family"] or command
     often = f"failed {row['failures']} times in {_sessions(row['sessions'])}"
     said = _first_line(row["last_error"])
     if row["kinds"].get("command_not_found", 0) * 2 > row["failures"]:

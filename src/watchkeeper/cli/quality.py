@@ -101,9 +101,9 @@ def _read_cells(row: dict[str, Any]) -> list[str]:
 
 
 def _command_cells(row: dict[str, Any]) -> list[str]:
-    runs = "—" if row["runs"] is None else f"{row['runs']:,}"
-    figures = [f"{row['failures']:,}", runs, f"{row['sessions']:,}"]
-    return [row["command"], *figures, f"≈{row['tokens']:,}", _cost(row)]
+    figures = [f"{row['failures']:,}", f"{row['runs']:,}", f"{row['sessions']:,}"]
+    first, *more = row["command"].split("\n")
+    return [f"{first} …" if more else first, *figures, f"≈{row['tokens']:,}", _cost(row)]
 
 
 def _edit_cells(row: dict[str, Any]) -> list[str]:

@@ -41,6 +41,12 @@ def normalise_command(text: str | None) -> str:
     return _SPACE.sub(" ", text or "").strip()
 
 
+def whole_command(text: str | None) -> str:
+    """Return the lines of a command that are no comments, with single blanks; what begins alike may differ later."""
+    lines = (_SPACE.sub(" ", line).strip() for line in (text or "").splitlines())
+    return "\n".join(line for line in lines if line and not line.startswith("#")) or normalise_command(text)
+
+
 def command_family(command: str) -> str:
     """Return program and verb: ``npm test``, ``git commit``, ``pytest``; without what merely stands before it."""
     words = _words(_core(command))

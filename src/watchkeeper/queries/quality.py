@@ -5,7 +5,7 @@ Definitions:
 - *repeated read*: a file that one session read successfully three times or more, whoever of its agents read it. Of
   these reads ``again`` counts those that showed an agent what its context still held: same part of the file, no edit of
   it and no compaction in between;
-- *failing command*: a shell command, by its first line, that failed twice or more; ``sessions`` says in how many;
+- *failing command*: a shell command that failed twice or more, by all its lines; ``sessions`` says in how many;
 - *most edited*: files by successful edits and writes;
 - *loop*: the same call with the same input three times or more in a row by one agent;
 - *idle definition*: an MCP server or skill that the newest sessions were offered and none of them used (`idle`).
@@ -21,7 +21,13 @@ from collections import Counter, defaultdict
 from typing import Any
 
 from watchkeeper.pricing.rates import RateCard
-from watchkeeper.queries.commands import alike, command_family, expected_exit, normalise_command
+from watchkeeper.queries.commands import (
+    alike,
+    command_family,
+    expected_exit,
+    normalise_command,
+    whole_command,
+)
 from watchkeeper.queries.errors import error_kind
 from watchkeeper.queries.forms import dollars, project_name, rfc3339
 from watchkeeper.queries.idle import idle_definitions
@@ -202,7 +208,7 @@ def _failing_commands(reader: Reader, stretch: Stretch, card: RateCard) -> list[
         stretch.bindings,
     )
     for row in rows:
-        groups[normalise_command(row["subject"])].append(row)
+        groups[whole_command(row["subject"])].append(row)
     kept = {
         command: failures for command, failures in groups.items() if len(failures) >= FAILURES and command
     }
@@ -224,7 +230,7 @@ def _runs(reader: Reader, stretch: Stretch, subjects: set[str]) -> Counter[str]:
         f" AND {stretch.where('started_at')} GROUP BY subject",
         {**stretch.bindings, "texts": json.dumps(sorted(subjects))},
     ):
-        counts[normalise_command(subject)] += count
+        counts[whole_command(subject)] += count
     return counts
 
 
@@ -242,9 +248,8 @@ def _failing_command(card: RateCard, command: str, failures: list[Row], runs: Co
         "command": command,
         "failures": len(failures),
         "sessions": len({row["session_id"] for row in failures}),
-        "family": command_family(command),
-        # Of commands of several lines only the first is compared, so that nobody knows which runs were alike.
-        "runs": None if _many_lines(failures) else max(runs[command], len(failures)),
+        "family": command_family(normalise_command(command)),
+        "runs": max(runs[command], len(failures)),
         "expected": dict(expected.most_common()),
         "kinds": dict(Counter(error_kind(row) for row in failures).most_common()),
         "exit_codes": sorted({row["exit_code"] for row in failures if row["exit_code"] is not None}),
@@ -258,12 +263,12 @@ def _failing_command(card: RateCard, command: str, failures: list[Row], runs: Co
     }
 
 
-def _worked(reader: Reader, command: str, failures: list[Row], runs: int | None) -> str | None:
+def _worked(reader: Reader, command: str, failures: list[Row], runs: int) -> str | None:
     """Return the command that is like one that hardly ever works and went well right after most of its failures.
 
     What merely goes round a check is not called working.
     """
-    if runs is None or 10 * len(failures) < 9 * runs:
+    if 10 * len(failures) < 9 * runs:
         return None
     counts: Counter[str] = Counter()
     newest = failures[-_LOOKED_AFTER:]
@@ -274,7 +279,7 @@ def _worked(reader: Reader, command: str, failures: list[Row], runs: int | None)
             (row["session_id"], row["started_at"], row["agent_id"]),
         )
         for tool, outcome, subject in following:
-            other = normalise_command(subject)
+            other = whole_command(subject)
             evades = _EVASIONS & set(other.split()) - set(command.split())
             if (
                 tool == "Bash"
@@ -287,10 +292,6 @@ def _worked(reader: Reader, command: str, failures: list[Row], runs: int | None)
                 break
     best = max(counts, key=lambda other: (counts[other], other), default=None)
     return best if best is not None and 2 * counts[best] >= len(newest) else None
-
-
-def _many_lines(failures: list[Row]) -> bool:
-    return any("\n" in (row["subject"] or "").strip() for row in failures)
 
 
 def _most_edited(reader: Reader, stretch: Stretch, card: RateCard) -> list[Row]:
