@@ -171,6 +171,20 @@ def test_a_fork_is_counted_once(agent: Path, settings: Settings) -> None:
     assert not folder.exists()
 
 
+def test_a_fork_without_a_prompt_of_its_own_is_called_after_its_origin(
+    agent: Path, settings: Settings
+) -> None:
+    """It is listed as soon as something happened in it, and its copied prompts are its origin's."""
+    old, new = both(settings)
+    made = wk_json(settings, "fork", old, new, "--session", FIRST)["sessions"][0]["new_session_id"]
+    row = {"type": "system", "subtype": "informational", "content": "Resumed", "sessionId": made, "cwd": new}
+    row |= {"uuid": "5e5e5e5e-0000-4000-8000-000000000001", "timestamp": "2026-11-09T10:00:00.000Z"}
+    with (agent / "projects" / encoded_name(new) / f"{made}.jsonl").open("a", encoding="utf-8") as stream:
+        stream.write(json.dumps(row) + "\n")
+    titles = {row["session_id"]: row["title"] for row in wk_json(settings, "sessions")["sessions"]}
+    assert titles[made] == f"fork of {FIRST[:8]}"
+
+
 def test_a_fork_that_went_on_is_not_thrown_away(agent: Path, settings: Settings) -> None:
     """Unless that is asked for."""
     old, new = both(settings)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from watchkeeper.cli.context import Context
@@ -15,12 +16,16 @@ _KINDS = {
     "tool_input": "tool input",
     "tool_result": "tool result",
 }
+_WIDEST = max(map(len, _KINDS.values()))
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+"""What a program wrote to colour its output; the words are what is looked for."""
 
 
 def hit_line(context: Context, hit: dict[str, Any]) -> str:
     """Return one hit as a line that fits the width, its matches highlighted and the first of them always in view."""
     agent = f" · agent {hit['agent_id'][:8]}" if hit["agent_id"] else ""
-    label = visible(f"  {local_time(hit['at'])}  {_KINDS.get(hit['kind'], hit['kind'])}{agent}  ")
+    kind = _KINDS.get(hit["kind"], hit["kind"])
+    label = visible(f"  {local_time(hit['at'])}  {kind:<{_WIDEST}}{agent}  ")
     room = max(20, context.width - columns_of(label))
     parts = _fitting(_parts(hit), room)
     shown = "".join(context.style(text, "bold") if marked else text for text, marked in parts)
@@ -31,9 +36,13 @@ def _parts(hit: dict[str, Any]) -> list[tuple[str, bool]]:
     """Return the excerpt, made harmless, cut into what matched and what did not."""
     text, parts, place = hit["excerpt"], [], 0
     for start, end in hit["matches"]:
-        parts += [(visible(text[place:start]), False), (visible(text[start:end]), True)]
+        parts += [(_plain(text[place:start]), False), (_plain(text[start:end]), True)]
         place = end
-    return [*parts, (visible(text[place:]), False)]
+    return [*parts, (_plain(text[place:]), False)]
+
+
+def _plain(text: str) -> str:
+    return visible(_COLOURS.sub("", text))
 
 
 def _fitting(parts: list[tuple[str, bool]], room: int) -> list[tuple[str, bool]]:

@@ -285,6 +285,9 @@ def _cost(row: dict[str, Any]) -> dict[str, Any]:
 
 def _title(row: dict[str, Any]) -> str | None:
     given = row["title_custom"] or row["title_ai"] or row["title_summary"] or row["first_prompt"]
+    if not given and row["forked_from"]:
+        # What a fork was copied with counts for its origin alone.
+        given = f"fork of {row['forked_from'][:8]}"
     return " ".join(given.split()) if given else None
 
 
