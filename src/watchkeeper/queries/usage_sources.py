@@ -8,7 +8,7 @@ from functools import partial
 from itertools import chain
 from typing import Any
 
-from watchkeeper.events.ownership import owner_of
+from watchkeeper.events.ownership import end_of, owner_of
 from watchkeeper.events.usage import QUARTER_MS, quarter_of, split_cache_writes
 from watchkeeper.pricing.rates import RateCard
 from watchkeeper.queries.usage import Filter, Part, Requests
@@ -157,8 +157,10 @@ class _Owners:
     def moved(self) -> Iterator[str]:
         """Yield the requests of the index whose owner is another by what the cache knows of the sessions' ends."""
         query = "SELECT key FROM main.contested WHERE entity = 'request' AND sessions = ?"
+        seen = {name for (name,) in self._cache.connection.execute("SELECT session_id FROM sessions")}
         for group, owner in self._groups.items():
-            if self._first(json.loads(group)) != owner:
+            claimants = json.loads(group)
+            if not seen.isdisjoint(claimants) and self._first(claimants) != owner:
                 yield from (key for (key,) in self._reader.connection.execute(query, (group,)))
 
     def of(self, key: str, facts: list[Any], row: dict[str, Any] | None, cached: Iterable[str]) -> Any:
@@ -186,10 +188,13 @@ class _Owners:
 
     def _end(self, session: str) -> int | None:
         if session not in self._ends:
-            query = "SELECT transcript_last_at FROM main.sessions WHERE session_id = ?"
+            query = "SELECT transcript_last_at, forked_from FROM main.sessions WHERE session_id = ?"
+            row = self._reader.row(query, (session,)) or {}
             scanned = self._cache.sessions([session]).get(session)
-            known = (self._reader.value(query, (session,)), scanned and scanned[scan.SESSION_LAST])
-            self._ends[session] = max(filter(None, known), default=None)
+            known = (row.get("transcript_last_at"), scanned and scanned[scan.SESSION_LAST])
+            self._ends[session] = end_of(
+                {**row, "transcript_last_at": max(filter(None, known), default=None)}
+            )
         return self._ends[session]
 
 
