@@ -340,9 +340,11 @@ class Settings:
 
     @property
     def claude_config_dirs(self) -> list[Path]:
-        """The agent's folders, in the order given."""
-        parts = [part.strip() for part in str(self["sources.claude_config_dir"]).split(",")]
-        home = self.environment.get("HOME")
+        """The agent's folders, in the order given; a name with commas is one folder where that exists."""
+        given, home = str(self["sources.claude_config_dir"]), self.environment.get("HOME")
+        if "," in given and (whole := _expand(given, home)).is_dir():
+            return [whole]
+        parts = [part.strip() for part in given.split(",")]
         return [_expand(part, home) for part in parts if part]
 
     def _resolve(self, row: Setting, stored: Mapping[str, Any]) -> Value:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from watchkeeper.settings import Settings
 from watchkeeper.sources.claude_code.discovery import Discovery, find_transcripts, stat_transcript
 
 SHARED = Path(__file__).parents[2].parent / "shared" / "transcripts" / "real"
@@ -108,6 +109,17 @@ def test_an_unreadable_folder_is_named_and_the_others_are_read(tmp_path: Path) -
     (tmp_path / "projects" / "-closed").chmod(0o700)
     assert places(found) == ["-open/s.jsonl"]
     assert reasons(found) == {"-closed": "Permission denied"}
+
+
+def test_several_folders_are_given_with_commas_and_one_folder_may_have_commas_in_its_name(
+    tmp_path: Path,
+) -> None:
+    given = f"{tmp_path}/one,{tmp_path}/two"
+    settings = Settings(tmp_path / "home", {"CLAUDE_CONFIG_DIR": given})
+    assert settings.claude_config_dirs == [tmp_path / "one", tmp_path / "two"]
+    (tmp_path / "one, two").mkdir()
+    settings = Settings(tmp_path / "home", {"CLAUDE_CONFIG_DIR": f"{tmp_path}/one, two"})
+    assert settings.claude_config_dirs == [tmp_path / "one, two"]
 
 
 def test_a_folder_without_transcripts_gives_nothing(tmp_path: Path) -> None:
