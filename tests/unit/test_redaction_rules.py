@@ -7,6 +7,7 @@ import hashlib
 import json
 import random
 import re
+import string
 import uuid
 
 import pytest
@@ -225,3 +226,36 @@ def test_netrc_is_known_where_its_lines_are_numbered() -> None:
     for ascii_only in (True, False):
         result = REDACTOR.redact(json.dumps({"content": text}, ensure_ascii=ascii_only).encode())
         assert result.hits == {"netrc-password": 1}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "AWS_SECRET_ACCESS_KEY=%s",
+        'export AWS_SECRET_ACCESS_KEY="%s"',
+        "aws_secret_access_key = %s",
+        '"SecretAccessKey": "%s"',
+    ],
+)
+def test_the_slashes_of_a_secret_make_no_path_of_it(text: str) -> None:
+    chance = random.Random(5)
+    alphabet = string.ascii_letters + string.digits + "+/"
+    secrets = ["".join(chance.choices(alphabet, k=40)) for _ in range(300)]
+    left = [
+        secret
+        for secret in secrets
+        if secret.encode() in REDACTOR.redact(json.dumps({"c": text.replace("%s", secret)}).encode()).data
+    ]
+    assert len(left) <= 1
+
+
+@pytest.mark.parametrize("text", ["api_key: %s", "token: %s", "secret: %s"])
+def test_short_digests_are_random_enough(text: str) -> None:
+    for number in range(300):
+        secret = hashlib.md5(str(number).encode(), usedforsecurity=False).hexdigest()
+        assert REDACTOR.redact(json.dumps({"c": text.replace("%s", secret)}).encode()).hits, secret
+
+
+def test_a_path_in_capitals_named_like_a_secret_stays() -> None:
+    for path in ("/etc/ssl/private/Server1/keys/app-2029.pem", "build/Release3/out/bin/tool/Config/keys42"):
+        assert REDACTOR.redact(json.dumps({"c": f"APP_SECRET={path}"}).encode()).hits == {}

@@ -14,7 +14,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from watchkeeper.redaction.rule import BLANK, INNER_QUOTE, MEMBER, SIGN
-from watchkeeper.redaction.values import code, placeholder, random_looking, words
+from watchkeeper.redaction.values import code, generated, placeholder, random_looking, words
 
 _REACH = 120
 
@@ -335,7 +335,7 @@ def _standing(name: bytes) -> str | None:
 def _quoted_secret(value: bytes, standing: str, *, upper: bool) -> bool:
     digits = _DIGIT.search(value) is not None
     if upper:
-        return len(value) >= 6 and not _PATH.match(value) and not (words(value) and _NAME_LIKE.search(value))
+        return len(value) >= 6 and not _path(value) and not (words(value) and _NAME_LIKE.search(value))
     if b" " in value or code(value):
         return False
     if standing == PASSWORD:
@@ -358,7 +358,7 @@ def _bare_secret(value: bytes, standing: str, *, upper: bool, spaced: bool, flag
     if value.isdigit() or _NUMBER.match(value):
         return standing == PASSWORD and len(value) >= 6 and not value.startswith(b"0x")
     if upper and not spaced:
-        return len(value) >= 6 and not _called(value) and not _PATH.match(value)
+        return len(value) >= 6 and not _called(value) and not _path(value)
     if not (flag or upper) and _BRACKETS.search(value):
         return False
     if code(value):
@@ -378,6 +378,10 @@ def _bare_secret(value: bytes, standing: str, *, upper: bool, spaced: bool, flag
     if len(value) < 8 or not digits or words(value) or _keyword_argument(value):
         return False
     return random_looking(value) if spaced or len(value) < 16 else digits
+
+
+def _path(value: bytes) -> bool:
+    return _PATH.match(value) is not None and not generated(value)
 
 
 def _called(value: bytes) -> bool:

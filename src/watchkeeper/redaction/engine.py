@@ -40,7 +40,7 @@ _SCREENED = 256
 _UNSCREENED = {"hyperscan": 16 << 20, "re2": 2 << 20, "re": 0}
 """As many bytes are scanned before a screen is made, which takes longer than scanning them."""
 MODES = ("redact", "hash", "metadata")
-REVISION = 3
+REVISION = 4
 """Raised whenever code, not a rule, changes what is found."""
 
 

@@ -38,7 +38,19 @@ def entropy(value: bytes) -> float:
 
 def code(value: bytes) -> bool:
     """Say whether a value reads as a path, a call, an index, or a dotted name."""
-    return _PATH_OR_CODE.match(value) is not None
+    return _PATH_OR_CODE.match(value) is not None and not generated(value)
+
+
+def generated(value: bytes) -> bool:
+    """Say whether a value is Base64 of random bytes, whose slashes make no path."""
+    if _BASE64.match(value) is None:
+        return False
+    kinds = value.translate(_KINDS)
+    return {0x30, 0x41, 0x61} <= set(kinds) and _changes(kinds) >= 0.4 * len(value)
+
+
+def _changes(kinds: bytes) -> int:
+    return sum(1 for left, right in pairwise(kinds) if left != right)
 
 
 def words(value: bytes) -> bool:
@@ -54,10 +66,15 @@ def random_looking(value: bytes) -> bool:
     kinds = bytes(value.translate(_KINDS))
     if b"0" not in kinds:
         return False
-    changes = sum(1 for left, right in pairwise(kinds) if left != right)
-    return changes >= max(3, len(value) // 6) and entropy(value) >= min(3.5, 0.72 * log2(len(value)) + 0.2)
+    # Sixteen digits have less to say than sixty-four letters.
+    most = 3.1 if _HEXADECIMAL.match(value) else 3.5
+    return _changes(kinds) >= max(3, len(value) // 6) and entropy(value) >= min(
+        most, 0.72 * log2(len(value)) + 0.2
+    )
 
 
+_BASE64 = re.compile(rb"[A-Za-z0-9+/]{24,}={0,2}$")
+_HEXADECIMAL = re.compile(rb"(?:[0-9a-f]+|[0-9A-F]+)$")
 _KINDS = bytes(
     0x30 if 0x30 <= byte <= 0x39 else 0x41 if 65 <= byte <= 90 else 0x61 if 97 <= byte <= 122 else 0x2E
     for byte in range(256)
