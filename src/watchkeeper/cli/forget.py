@@ -19,6 +19,7 @@ HELP = (
 )
 
 _SHORTEST = 6
+_NAMED = 10
 _LABELS = {
     "sessions": "sessions",
     "entries_erased": "entries erased",
@@ -60,12 +61,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--transcripts", action="store_true", help="delete the sessions' files at the agent as well"
     )
     parser.add_argument("--dry-run", action="store_true", help="say what would go, and change nothing")
+    parser.add_argument(
+        "--yes", action="store_true", help="do not ask at a terminal before sessions are erased"
+    )
 
 
 def run(arguments: argparse.Namespace, context: Context) -> int:
     """Forget, and print how much went, or ``{"what", "sessions", "entries_erased", "entries_rewritten", ...}``."""
     _check(arguments)
     request = _request(arguments, context)
+    if not (arguments.yes or arguments.dry_run or _approved(request.sessions, context)):
+        return 1
     files = _transcripts(request.sessions, context) if arguments.transcripts else []
     report = _survey(request, context) if arguments.dry_run else _forget(request, context)
     if arguments.transcripts:
@@ -146,6 +152,24 @@ def _of_person(name: str, context: Context) -> list[str]:
     if not found:
         raise NotFoundError("no session of this person is on record", place=name)
     return found
+
+
+def _approved(sessions: list[str], context: Context) -> bool:
+    """Name the sessions at a terminal and ask: a short prefix may have meant another one. Scripts are not asked."""
+    if not sessions or context.json or not sys.stdin.isatty():
+        return True
+    from watchkeeper.cli.terminal import one_line
+    from watchkeeper.queries.sessions import sessions_by_id
+    from watchkeeper.store.sqlite.reading import open_reader
+
+    with open_reader(context.settings.places) as reader:
+        titles = {row["session_id"]: row["title"] for row in sessions_by_id(reader, sessions[:_NAMED])}
+    for session in sessions[:_NAMED]:
+        context.line(f"{one_line(session)}  {one_line(titles.get(session) or '—')[:80]}")
+    if len(sessions) > _NAMED:
+        context.line(f"… and {len(sessions) - _NAMED:,} more")
+    print("Erase for good? [y/N] ", end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip().lower() in {"y", "yes"}
 
 
 def _forget(request: Request, context: Context) -> dict[str, Any]:

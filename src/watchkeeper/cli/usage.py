@@ -344,7 +344,9 @@ def _remarks(total: dict[str, Any], rows: list[dict[str, Any]], *, equivalent: b
         remarks.append(
             f"{total['unpriced_requests']:,} requests are unpriced and not in the sum: wk usage --by model"
         )
-    if total["partial_requests"]:
+    if total["partial_requests"] == total["requests"]:
+        remarks.append("output is a lower bound: these versions of the client log no end of an answer")
+    elif total["partial_requests"]:
         remarks.append(
             f"output of {total['partial_requests']:,} requests is a lower bound: the client logged no end"
         )
@@ -357,5 +359,6 @@ def _remarks(total: dict[str, Any], rows: list[dict[str, Any]], *, equivalent: b
     if equivalent:
         remarks.append(
             "on a subscription these figures are API-equivalent: what the tokens would cost by the list"
+            " (billing.mode in wk config)"
         )
     return remarks

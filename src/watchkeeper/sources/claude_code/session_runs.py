@@ -85,7 +85,9 @@ class SessionRuns:
         spans = {} if timeless else {"transcript_first_at": at, "transcript_last_at": at}
         facts = [Facts("session", session, "transcript", rank, at, values | times | spans)]
         if copied_into:
-            copy = {"forked_from": session, "seen": SEEN}
+            # Until it goes on, a fork is as old as the last thing it copied, and where that was.
+            copy = {"forked_from": session, "cwd": cwd, "seen": SEEN}
+            copy |= {} if timeless else {"last_at": at}
             facts.append(Facts("session", copied_into, "transcript", rank, at, copy))
         if agent and view.agent_at_work:
             work = {"session_id": session, **view.claim, "seen": SEEN}
