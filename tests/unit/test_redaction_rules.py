@@ -259,3 +259,8 @@ def test_short_digests_are_random_enough(text: str) -> None:
 def test_a_path_in_capitals_named_like_a_secret_stays() -> None:
     for path in ("/etc/ssl/private/Server1/keys/app-2029.pem", "build/Release3/out/bin/tool/Config/keys42"):
         assert REDACTOR.redact(json.dumps({"c": f"APP_SECRET={path}"}).encode()).hits == {}
+
+
+def test_a_list_of_options_without_values_has_no_secret() -> None:
+    text = "complete username= message= passphrase= password= version="
+    assert REDACTOR.redact(json.dumps({"c": text}).encode()).hits == {}

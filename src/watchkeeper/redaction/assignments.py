@@ -352,7 +352,7 @@ def _weak(value: bytes) -> bool:
 
 
 def _bare_secret(value: bytes, standing: str, *, upper: bool, spaced: bool, flag: bool, query: bytes) -> bool:
-    if placeholder(value) or value.startswith(b"="):
+    if placeholder(value) or value.startswith(b"=") or re.fullmatch(rb"[A-Za-z_-]+=", value):
         return False
     digits = _DIGIT.search(value) is not None
     if value.isdigit() or _NUMBER.match(value):
