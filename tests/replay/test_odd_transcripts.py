@@ -241,14 +241,23 @@ CASES: dict[str, Case] = {
         },
         rows={LABELS: [("m1", None, 0, 0, 0)], "SELECT count(*) FROM requests WHERE replay": [(0,)]},
     ),
-    "an aside whose parent is gone is a replay": Case(
+    "an aside whose parent is gone was paid for": Case(
         {
             AGENT.replace("agent-a1", "agent-aside_question-1"): text(
                 answer(isSidechain=True, agentId="aside_question-1")
             )
         },
-        (0, 0, 0),
         rows={"SELECT request_key FROM requests WHERE replay": [("m1",)]},
+    ),
+    "an aside's own answer beside what it repeats": Case(
+        {
+            FILE: text(answer(message={"stop_reason": "end_turn"})),
+            AGENT.replace("agent-a1", "agent-aside_question-1"): text(
+                answer(requestId="other", isSidechain=True, agentId="aside_question-1"),
+                answer("m2", isSidechain=True, agentId="aside_question-1"),
+            ),
+        },
+        (20, 40, 2),
     ),
     "a marked fork copies what came before": Case(
         {
@@ -425,7 +434,7 @@ class Result:
     def usage(self) -> tuple[int, int, int]:
         """Return input tokens, output tokens and number of requests."""
         query = "SELECT total(input_tokens), total(output_tokens), count(*) FROM requests"
-        return tuple(map(int, next(self.connection.execute(f"{query} WHERE synthetic = 0 AND replay = 0"))))
+        return tuple(map(int, next(self.connection.execute(f"{query} WHERE counted = 1"))))
 
 
 @contextmanager

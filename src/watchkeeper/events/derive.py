@@ -289,7 +289,11 @@ def derive_session(key: str, state: State) -> dict[str, Row | None]:
 
 
 def derive_request(key: str, state: State) -> dict[str, Row | None]:
-    """Return the row of table ``requests``; its cost is what the client reported, or still to be computed."""
+    """Return the row of table ``requests``; its cost is what the client reported, or still to be computed.
+
+    What only an aside's file holds is counted as well: its own answer was paid for, and so was one whose other copies
+    are gone. A copy beside its original is the same request by its key.
+    """
     request = values_of("request", state)
     reported = request["reported_micros"]
     five, hour = split_cache_writes(
@@ -304,7 +308,7 @@ def derive_request(key: str, state: State) -> dict[str, Row | None]:
             "quarter": quarter_of(request["last_at"]),
             "cost_micros": reported,
             "cost_basis": None if reported is None else "reported",
-            "counted": 0 if request["synthetic"] or request["replay"] else 1,
+            "counted": 0 if request["synthetic"] else 1,
             "partial": 0 if request["stop_reason"] else 1,
         }
     }

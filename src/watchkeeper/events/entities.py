@@ -167,7 +167,9 @@ REQUEST: dict[str, Field] = {
     "sidechain": Field("min", "0 or 1", "Made by a subagent."),
     "nested": Field("min", "0 or 1", "Its lines survive only inside a parent's progress lines."),
     "synthetic": Field("max", "0 or 1", "Written by the client itself; no request was made."),
-    "replay": Field("min", "0 or 1", "Seen only as a copy of another agent's messages."),
+    "replay": Field(
+        "min", "0 or 1", "Seen only in the file of an aside, which repeats the main agent's messages."
+    ),
     "seen": _SEEN,
 }
 

@@ -67,8 +67,7 @@ def conversation(reader: Reader, session_id: str, now_ms: int | None = None) -> 
     turns = _turns(timeline(reader, full, limit=_ALL, now_ms=now)["items"], source)
     requests = list(
         reader.rows(
-            "SELECT * FROM requests WHERE session_id = ? AND coalesce(synthetic, 0) = 0 AND coalesce(replay, 0) = 0"
-            " ORDER BY at, request_key",
+            "SELECT * FROM requests WHERE session_id = ? AND counted = 1 ORDER BY at, request_key",
             (full,),
         )
     )

@@ -267,7 +267,7 @@ def moment(facts: list[Any]) -> int | None:
 
 def counts_of(facts: list[Any], rates: RateCard) -> tuple[int, ...] | None:
     """Return what a scanned request adds to each of the cache's counts, or ``None`` for one that is none."""
-    if facts[scan.SYNTHETIC] or facts[scan.REPLAY]:
+    if facts[scan.SYNTHETIC]:
         return None
     written, five, hour = facts[scan.WRITE], facts[scan.WRITE_5M], facts[scan.WRITE_1H]
     five, hour = split_cache_writes(written, five, hour)

@@ -1,24 +1,19 @@
-"""The projections: which table shows which entity, and how a merged state becomes its rows.
+"""The tables of the index: which shows which entity. `projections` says how a merged state becomes its rows.
 
-The tables are narrow; payloads stay in the ledger and the archive and are found through the refs in the state.
+The tables are narrow; payloads stay in the ledger and the archive and are found through the refs in the state. Quick
+commands import this, so it takes nothing but the standard library.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from functools import cache
+from typing import Any, NamedTuple
 
-import msgspec
-
-from watchkeeper.events.derive import Row, derive_call, derive_request, derive_session, ref_size, values_of
-from watchkeeper.events.merge import State
-
-_json = msgspec.json.Encoder(order="deterministic").encode
+Row = dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Table:
+class Table(NamedTuple):
     """One projection: its key column, its columns with their SQL types, and its indexes."""
 
     name: str
@@ -50,9 +45,14 @@ class Table:
 
 
 def _bindable(value: Any) -> Any:
-    if isinstance(value, list | dict):
-        return _json(value).decode()
-    return value
+    return _encoder()(value).decode() if isinstance(value, list | dict) else value
+
+
+@cache
+def _encoder() -> Callable[[Any], bytes]:
+    import msgspec
+
+    return msgspec.json.Encoder(order="deterministic").encode
 
 
 USAGE_INDEX = (
@@ -365,26 +365,3 @@ ENTITY_NUMBERS: dict[str, int] = {
     "finding": 10,
 }
 """Numbers under which the store keeps entities; never reused."""
-
-
-def _plain(table: str, entity: str) -> Callable[[str, State], dict[str, Row | None]]:
-    def rows(key: str, state: State) -> dict[str, Row | None]:
-        values = values_of(entity, state)
-        return {table: {TABLES[table].key: key, **values, "size": ref_size(values.get("ref"))}}
-
-    return rows
-
-
-PROJECTIONS: dict[str, Callable[[str, State], dict[str, Row | None]]] = {
-    "session": derive_session,
-    "prompt": _plain("prompts", "prompt"),
-    "call": derive_call,
-    "request": derive_request,
-    "message": _plain("messages", "message"),
-    "event": _plain("events", "event"),
-    "subagent": _plain("subagents", "subagent"),
-    "permission": _plain("permissions", "permission"),
-    "decision": _plain("decisions", "decision"),
-    "finding": _plain("findings", "finding"),
-}
-"""For each entity the rows that follow from its state; ``None`` for a table means that a row there must go."""

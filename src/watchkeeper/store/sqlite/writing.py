@@ -22,13 +22,14 @@ from watchkeeper.events.entities import ENTITIES
 from watchkeeper.events.merge import Facts, State, decode_state, encode_state, join, joined
 from watchkeeper.events.ownership import contested_by, end_of, owned_by
 from watchkeeper.pricing.rates import RateCard
+from watchkeeper.store.projections import PROJECTIONS
 from watchkeeper.store.rows import FileRow, RangeRow, TextRow
 from watchkeeper.store.snapshots import Retirement
 from watchkeeper.store.sqlite import search_index
 from watchkeeper.store.sqlite.contested import Contested, Place
 from watchkeeper.store.sqlite.costs import fill_cost, price_anew
 from watchkeeper.store.sqlite.schema import SCHEMA_VERSION, connect_for_writing, ddl, version_of
-from watchkeeper.store.tables import ENTITY_NUMBERS, PROJECTIONS, TABLES
+from watchkeeper.store.tables import ENTITY_NUMBERS, TABLES
 
 _CACHE_LIMIT = 1_000
 _PUT_STATE = "INSERT OR REPLACE INTO facts (entity, key, state) VALUES (?, ?, ?)"
