@@ -56,15 +56,6 @@ def catch_up(
 
 
 def drain_spool(recording: Recording, settings: Settings) -> None:
-    """Record every whole frame of the spool, and remove the segments that are on record to their end."""
-    places = settings.places
-    follower = SpoolFollower(places.spool, settings["spool.segment_bytes"], recording.spool_positions())
-    while frames := follower.read(SPOOL_BATCH):
-        recording.record_frames(frames)
-    recording.forget_segments(follower.release(recording.spool_positions()))
-
-
-def empty_spool(recording: Recording, settings: Settings) -> None:
     """Record what is spooled, and leave no segment behind that holds payloads as they came, but one in use."""
     places = settings.places
     follower = SpoolFollower(places.spool, settings["spool.segment_bytes"], recording.spool_positions())

@@ -15,7 +15,7 @@ import msgspec
 from watchkeeper.archive.holds import Holds
 from watchkeeper.errors import UsageError, WatchkeeperError
 from watchkeeper.pipeline.applied_rules import applied_rules, note_rules
-from watchkeeper.pipeline.catch_up import empty_spool
+from watchkeeper.pipeline.catch_up import drain_spool
 from watchkeeper.pipeline.exact_values import ExactValues
 from watchkeeper.pipeline.forgetting import Forgetting, Job, read_job, survey
 from watchkeeper.pipeline.learning import SHORTEST
@@ -152,7 +152,7 @@ def steps_of(forgetting: Forgetting) -> Generator[tuple[str, int, int], None, No
 
 def finish(forgetting: Forgetting, progress: Progress | None = None) -> dict[str, Any]:
     """Do a job to its end where no recorder runs, and return its report."""
-    empty_spool(forgetting.recording, forgetting.recording.settings)
+    drain_spool(forgetting.recording, forgetting.recording.settings)
     for phase, done, total in steps_of(forgetting):
         if progress is not None:
             progress(phase, done, total)
