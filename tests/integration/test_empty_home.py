@@ -21,7 +21,7 @@ def test_the_folder_that_holds_nothing_is_named(command: str, settings: Settings
         ("cost", "No request is on record there."),
         ("errors", "No tool call is on record there."),
         ("quality", "No tool call is on record there."),
-        ("activity", "No tool call is on record there."),
+        ("activity", "No tool call is on record for this day or stretch."),
         ("review", "Nothing is on record there."),
         ("budget", "No budget is set."),
         ("tag", "There are no tags yet."),

@@ -9,7 +9,6 @@ import pytest
 from harness_system import wk, wk_json
 from written_session import WrittenSession
 
-from watchkeeper.cli.usage import _money
 from watchkeeper.settings import Settings
 
 FIGURES = ("requests", "input_tokens", "output_tokens", "cache_write_5m_tokens", "cache_read_tokens")
@@ -43,19 +42,3 @@ def test_a_part_of_an_unpriced_request_is_unpriced_too(
     session.answer(*asked_for("Bash", "Grep"))
     rows = wk_json(settings, "usage", "--by", "tool")["rows"]
     assert [(row["requests"], row["cost_usd"]) for row in rows] == [(1, None), (0, None)]
-
-
-@pytest.mark.parametrize(
-    ("exact", "shown"),
-    [
-        ("0.00", "0.00"),
-        ("0.004503", "0.004503"),
-        ("0.01", "0.01"),
-        ("0.235", "0.24"),
-        ("0.236048", "0.24"),
-        ("1234.994999", "1,234.99"),
-        ("1234.995", "1,235.00"),
-    ],
-)
-def test_dollars_are_shown_to_the_cent_and_smaller_ones_in_full(exact: str, shown: str) -> None:
-    assert _money(exact) == shown
