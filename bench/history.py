@@ -70,11 +70,10 @@ class Home:
         """Return the seconds that a command takes."""
         return timed(self.command(*arguments), self.environment)
 
-    def answer(self, *arguments: str) -> Any:
+    def answer(self, command: str, *arguments: str) -> Any:
         """Return a command's JSON."""
-        done = subprocess.run(
-            self.command(*arguments, "--json"), env=self.environment, capture_output=True, check=True
-        )
+        words = self.command(command, "--json", *arguments)
+        done = subprocess.run(words, env=self.environment, capture_output=True, check=True)
         return json.loads(done.stdout)
 
 
