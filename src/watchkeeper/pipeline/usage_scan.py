@@ -334,6 +334,9 @@ def _keep(cache: UsageCache, shares: Sequence[_Share], rates: RateCard) -> None:
         seen.update(share.keys)
         copies |= share.copies
         sessions.merge(UsageScan({}, share.sessions))
+    # Whose a copy is can change only with a session that claims it.
+    moved = sessions.sessions.keys()
+    copies = {key: claimants for key, claimants in copies.items() if not moved.isdisjoint(claimants)}
     before: dict[str, list[Any]] = {}
     if not cache.empty:
         before = cache.requests(seen | copies.keys())

@@ -47,6 +47,15 @@ _UNITS = (
 )  # fmt: skip
 """What one request adds to each of `COUNTS`."""
 
+_TOTALS = (
+    "count(*)", "coalesce(sum(input_tokens), 0)", "coalesce(sum(output_tokens), 0)",
+    "coalesce(sum(cache_write_5m_tokens), 0)", "coalesce(sum(cache_write_1h_tokens), 0)",
+    "coalesce(sum(cache_read_tokens), 0)", "coalesce(sum(web_searches), 0)", "coalesce(sum({cost}), 0)",
+    "coalesce(sum({basis} = 'reported'), 0)", "count({cost}) - coalesce(sum({basis} = 'reported'), 0)",
+    "count(*) - count({cost})", "coalesce(sum(partial), 0)", "coalesce(sum(nested), 0)",
+)  # fmt: skip
+"""The same of many requests: half the work of adding up `_UNITS`."""
+
 Sums = list[int]
 
 
@@ -82,19 +91,26 @@ class SessionFacts(NamedTuple):
 
 
 class Part(NamedTuple):
-    """Some of the requests: a table, what of it is taken, and what a row adds to each of `COUNTS`."""
+    """Some of the requests: a table, what of it is taken, what a row adds to each of `COUNTS`, and what many do."""
 
     table: str
     condition: str = "1"
     units: tuple[str, ...] = ()
+    totals: tuple[str, ...] = ()
     agent: str = "agent_id"
 
     @classmethod
     def of_requests(cls, cost: str, basis: str) -> Part:
         """Return the index's own table, with the expressions for a request's cost in micro-dollars and its basis."""
         units = tuple(unit.format(cost=cost, basis=basis) for unit in _UNITS)
+        totals = tuple(total.format(cost=cost, basis=basis) for total in _TOTALS)
         agent = "coalesce(agent_id, CASE WHEN sidechain = 1 THEN 'sidechain' END)"
-        return cls("requests", "counted = 1", units, agent)
+        return cls("requests", "counted = 1", units, totals, agent)
+
+    @classmethod
+    def of_sums(cls, table: str) -> Part:
+        """Return a table that has a column for each of `COUNTS`."""
+        return cls(table, units=COUNTS, totals=tuple(f"sum({name})" for name in COUNTS))
 
 
 class Requests(NamedTuple):
@@ -109,7 +125,7 @@ class Requests(NamedTuple):
         condition, bindings = _condition(where)
         for part in self.parts:
             names = ", ".join(part.agent if column == "agent_id" else column for column in columns)
-            counts = ", ".join(f"sum({unit})" if summed else unit for unit in part.units)
+            counts = ", ".join(part.totals if summed else part.units)
             grouping = f" GROUP BY {names}" if summed else ""
             yield from self.reader.connection.execute(
                 f"SELECT {names}, {counts} FROM {part.table} WHERE {part.condition} AND {condition}{grouping}",
@@ -151,7 +167,9 @@ def _grouped(
 ) -> dict[tuple[Any, ...], Sums]:
     if "tool" in by:
         return _by_tool(requests, by, where, sessions)
-    columns = ["quarter", "session_id", "model"]
+    columns = ["quarter"]
+    if not set(by) <= {"day", "week", "month"} or where[2:] != Filter()[2:]:
+        columns += ["session_id", "model"]
     columns += [column for key, column in _COLUMNS if key in by or (key == "agent" and where.agent)]
     if "block" in by:
         columns.append("last_at")

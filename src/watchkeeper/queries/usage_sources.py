@@ -51,9 +51,9 @@ def requests_of(
     if "block" in by or not _whole_quarters(where) or any(reader.rows("SELECT 1 FROM requests LIMIT 1")):
         _detail(reader, cache, rates)
         others = f"{index.condition} AND request_key NOT IN (SELECT request_key FROM temp.scanned)"
-        parts = (index._replace(condition=others), Part("temp.scanned", units=COUNTS))
+        parts = (index._replace(condition=others), Part.of_sums("temp.scanned"))
         return Requests(reader, parts, cached=True)
-    return Requests(reader, (Part("usage_cache.sums", units=COUNTS),), cached=True)
+    return Requests(reader, (Part.of_sums("usage_cache.sums"),), cached=True)
 
 
 def _index_part(reader: Reader, rates: RateCard) -> Part:
