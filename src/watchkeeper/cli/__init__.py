@@ -9,6 +9,12 @@ from __future__ import annotations
 
 def main() -> int:
     """Run the command named by the process's arguments and return its exit status."""
-    from watchkeeper.cli.entry import run
+    from watchkeeper.cli.entry import is_quick, run
 
-    return run()
+    status = run()
+    if is_quick():
+        # Taking the interpreter apart takes as long as a small question, and nothing is left to be done.
+        import os
+
+        os._exit(status)
+    return status

@@ -68,6 +68,24 @@ ALONE = frozenset({"statusline"})
 """Commands that answer even where arguments or settings cannot be read, by ``run_alone(words)``."""
 
 
+QUICK = frozenset({"usage", "sessions", "statusline", "budget"})
+"""Commands that people and shells wait for; they leave nothing to be tidied up when the process ends."""
+
+
+def is_quick() -> bool:
+    """Tell whether this process runs one of `QUICK`, and flush what it said."""
+    words = sys.argv[1:]
+    position = _command_position(words)
+    if position is None or words[position] not in QUICK:
+        return False
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except (OSError, ValueError):
+        return False
+    return True
+
+
 class Parser(argparse.ArgumentParser):
     """A parser that reports wrong use as `UsageError`, which follows ``--json`` like every other error."""
 

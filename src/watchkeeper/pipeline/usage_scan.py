@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from watchkeeper.events.ownership import owner_of
 from watchkeeper.pipeline.folders import agent_folders
+from watchkeeper.pipeline.freshness import news_of_transcripts
 from watchkeeper.pipeline.tombstones import Tombstones
 from watchkeeper.pipeline.usage_masking import UsageMasks
 from watchkeeper.pricing.rates import RateCard
@@ -73,9 +74,18 @@ def refresh(settings: Settings, reader: Reader, rates: RateCard) -> UsageCache |
 def _refresh(
     settings: Settings, reader: Reader, rates: RateCard, cache: UsageCache | None
 ) -> UsageCache | None:
+    cached = {name: _Known(*row) for name, row in cache.files().items()} if cache is not None else {}
+    if (
+        not cached
+        and any(reader.rows("SELECT 1 FROM files LIMIT 1"))
+        and news_of_transcripts(settings, reader) == []
+    ):
+        # A glance tells so in half the time that a proper list takes.
+        if cache is not None:
+            cache.close()
+        return None
     columns = "path, size, mtime_ns, position, generation"
     indexed = {row[0]: _Known(*row[1:]) for row in reader.connection.execute(f"SELECT {columns} FROM files")}
-    cached = {name: _Known(*row) for name, row in cache.files().items()} if cache is not None else {}
     pieces = list(_pieces(_transcripts(settings, reader), indexed, cached))
     if cache is None:
         if not pieces:
@@ -125,19 +135,25 @@ def _overtaken(cached: dict[str, _Known], indexed: dict[str, _Known]) -> bool:
 
 
 class _Share(NamedTuple):
-    """What one process found in its pieces: the keys of the requests, these in chunks, and their sums."""
+    """What one process found in its pieces: the keys of the requests, these in chunks, and their sums.
+
+    Those that several sessions claim are also there unpacked, as nearly always no others are looked at again.
+    """
 
     keys: list[str]
     chunks: list[Chunk]
     sums: list[Sums]
     sessions: dict[str, list[Any]]
     copies: dict[str, list[str]]
+    contested: dict[str, list[Any]]
     positions: list[Position]
 
     def requests(self, keys: Collection[str]) -> dict[str, list[Any]]:
         """Return the facts of those of the requests that are in this share."""
         wanted = set(self.keys).intersection(keys)
-        found = (chunk.requests() for chunk in self.chunks) if wanted else ()
+        if wanted <= self.contested.keys():
+            return {key: self.contested[key] for key in wanted}
+        found = (chunk.requests() for chunk in self.chunks)
         return {key: facts for chunk in found for key, facts in chunk.items() if key in wanted}
 
 
@@ -174,7 +190,9 @@ def _scan_share(pieces: Sequence[Piece], rates: RateCard, masks: UsageMasks, *, 
     masks.apply(found)
     requests = found.requests
     sums = sums_of(requests.values(), rates)
-    return _Share(list(requests), chunked(requests), sums, found.sessions, found.copies, positions)
+    contested = {key: requests[key] for key in found.copies}
+    chunks = chunked(requests)
+    return _Share(list(requests), chunks, sums, found.sessions, found.copies, contested, positions)
 
 
 def _scan_natively(pieces: Sequence[Piece], found: UsageScan, positions: list[Position]) -> list[Piece]:
