@@ -125,20 +125,50 @@ class RateCard:
         ``service_tier`` batch halves the token rates, others are billed as standard. ``region`` is
         ``inference_geo``, or the cloud's region.
         """
+        if input_tokens is None and output_tokens is None:
+            return None
+        long, short = cache_write_1h_tokens or 0, cache_write_5m_tokens or 0
+        short = max(short, (cache_write_tokens or 0) - long)
+        terms = (model, at_ms, service_tier, speed, region)
+        return self.price(
+            terms,
+            input_tokens or 0,
+            output_tokens or 0,
+            short,
+            long,
+            cache_read_tokens or 0,
+            web_searches or 0,
+        )
+
+    def price(
+        self,
+        terms: tuple[str | None, int | None, str | None, str | None, str | None],
+        fresh: int,
+        output: int,
+        short: int,
+        long: int,
+        read: int,
+        searches: int,
+    ) -> int | None:
+        """Return the same for counts that are known: the quick way, for many requests.
+
+        Args:
+            terms: Model, time, service tier, speed and region as `cost` takes them.
+            fresh: Uncached input.
+            output: Output.
+            short: Cache writes for five minutes.
+            long: Cache writes for an hour.
+            read: Cache reads.
+            searches: Web searches.
+        """
+        model, at_ms, service_tier, speed, region = terms
         key = (model, None if at_ms is None else at_ms // _DAY_MS, service_tier, speed, region)
         try:
             levels = self._cache[key]
         except KeyError:
             levels = self._remember(key, at_ms)
-        if levels is None or (input_tokens is None and output_tokens is None):
+        if levels is None:
             return None
-        fresh = input_tokens or 0
-        read = cache_read_tokens or 0
-        long = cache_write_1h_tokens or 0
-        short = cache_write_5m_tokens or 0
-        written = cache_write_tokens or 0
-        if short + long < written:
-            short = written - long
         level = levels[0]
         if len(levels) > 1:
             prompt = fresh + short + long + read
@@ -149,14 +179,10 @@ class RateCard:
         if read_rate < 0 and (short or long or read):
             return None
         total = (
-            fresh * fresh_rate
-            + (output_tokens or 0) * out_rate
-            + short * short_rate
-            + long * long_rate
-            + read * read_rate
+            fresh * fresh_rate + output * out_rate + short * short_rate + long * long_rate + read * read_rate
         )
-        if web_searches:
-            total += web_searches * search
+        if searches:
+            total += searches * search
         micros, rest = divmod(total, divisor)
         # Half to even: half up would add up over many requests, as halves are frequent.
         upwards = 2 * rest > divisor or (2 * rest == divisor and micros & 1)

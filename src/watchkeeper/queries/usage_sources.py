@@ -9,7 +9,7 @@ from itertools import chain
 from typing import Any
 
 from watchkeeper.events.ownership import end_of, owner_of
-from watchkeeper.events.usage import QUARTER_MS, quarter_of, split_cache_writes
+from watchkeeper.events.usage import QUARTER_MS, quarter_of
 from watchkeeper.pricing.rates import RateCard
 from watchkeeper.queries.usage import Filter, Part, Requests
 from watchkeeper.sources.claude_code import usage_scan as scan
@@ -269,29 +269,19 @@ def counts_of(facts: list[Any], rates: RateCard) -> tuple[int, ...] | None:
     """Return what a scanned request adds to each of the cache's counts, or ``None`` for one that is none."""
     if facts[scan.SYNTHETIC]:
         return None
-    written, five, hour = facts[scan.WRITE], facts[scan.WRITE_5M], facts[scan.WRITE_1H]
-    five, hour = split_cache_writes(written, five, hour)
-    fresh, output, read = facts[scan.INPUT], facts[scan.OUTPUT], facts[scan.READ]
-    searches, reported = facts[scan.SEARCHES], facts[scan.REPORTED]
+    fresh, output, read = facts[scan.INPUT], facts[scan.OUTPUT], facts[scan.READ] or 0
+    hour = facts[scan.WRITE_1H] or 0
+    five = max(facts[scan.WRITE_5M] or 0, (facts[scan.WRITE] or 0) - hour)  # as `split_cache_writes` does
+    searches, reported = facts[scan.SEARCHES] or 0, facts[scan.REPORTED]
     cost = reported
-    if reported is None:
-        cost = rates.cost(
-            model=facts[scan.MODEL],
-            at_ms=moment(facts),
-            input_tokens=fresh,
-            output_tokens=output,
-            cache_write_tokens=written,
-            cache_write_5m_tokens=five,
-            cache_write_1h_tokens=hour,
-            cache_read_tokens=read,
-            web_searches=searches,
-            service_tier=facts[scan.TIER],
-            speed=facts[scan.SPEED],
-            region=facts[scan.REGION],
-        )
+    if reported is None and (fresh is not None or output is not None):
+        terms = (
+            facts[scan.MODEL], facts[scan.LAST_AT] or None, facts[scan.TIER], facts[scan.SPEED], facts[scan.REGION]
+        )  # fmt: skip
+        cost = rates.price(terms, fresh or 0, output or 0, five, hour, read, searches)
     computed = 1 if reported is None and cost is not None else 0
     return (
-        1, fresh or 0, output or 0, five or 0, hour or 0, read or 0, searches or 0, cost or 0,
+        1, fresh or 0, output or 0, five, hour, read, searches, cost or 0,
         0 if reported is None else 1, computed, 1 if cost is None else 0,
         0 if facts[scan.ENDED] else 1, facts[scan.NESTED],
     )  # fmt: skip
