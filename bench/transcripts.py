@@ -27,7 +27,7 @@ from watchkeeper.sources.claude_code.discovery import Discovery, find_transcript
 from watchkeeper.sources.claude_code.lines import Skip, decode, split_lines
 from watchkeeper.sources.claude_code.tail import Range, TranscriptTail
 
-BUDGETS = {"redact": 60.0}
+BUDGETS = {"redact": 20.0}
 
 
 def read_all(found: Discovery) -> list[Range]:

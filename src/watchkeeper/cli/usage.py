@@ -65,6 +65,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, context: Context) -> int:
     """Print the sums, or ``{"rows": [...], "total": {...}}``."""
+    import gc
+
+    gc.disable()  # Thousands of rows are made, none of them cyclic, and the process ends when they are printed.
     from watchkeeper.queries.periods import since_ms, until_ms
     from watchkeeper.queries.usage import Filter
 

@@ -56,6 +56,9 @@ _TOTALS = (
 )  # fmt: skip
 """The same of many requests: half the work of adding up `_UNITS`."""
 
+_BY_REQUEST = {"day", "week", "month", "model", "block", "agent", "branch", "skill", "mcp", "tool"}
+"""Keys that say nothing of the session."""
+
 Sums = list[int]
 
 
@@ -147,7 +150,8 @@ def usage(requests: Requests, by: Sequence[str], where: Filter) -> dict[str, Any
     unknown = [key for key in by if key not in KEYS]
     if unknown or not by:
         raise UsageError(f"there is no key {', '.join(unknown)!r}", hint=f"Use one of {', '.join(KEYS)}.")
-    sessions = _sessions(requests)
+    told = set(by) <= _BY_REQUEST and where[2:] == Filter()[2:]
+    sessions = {} if told else _sessions(requests)
     grouped = _grouped(requests, by, where, sessions)
     # What the cache took back leaves rows behind that add up to nothing.
     # Of a shared request only one tool has the request, and the others have parts of its tokens and cost.
