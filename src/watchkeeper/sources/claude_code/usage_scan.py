@@ -259,7 +259,7 @@ def milliseconds(text: str) -> int:
     if len(text) == 24 and text[23] == "Z" and text[19] == ".":
         midnight = _midnights.get(text[:11])
         if midnight is None:
-            midnight = _midnights[text[:11]] = _parse(text[:11] + "00:00:00Z")
+            midnight = _midnights[text[:11]] = _midnight(text)
         try:
             seconds = int(text[11:13]) * 3600 + int(text[14:16]) * 60 + int(text[17:19])
             if midnight != UNKNOWN_TIME and seconds < 86_400:
@@ -267,6 +267,22 @@ def milliseconds(text: str) -> int:
         except ValueError:
             pass
     return _parse(text)
+
+
+def _midnight(text: str) -> int:
+    """Return the beginning of a timestamp's day in UTC, without what a parser of every form would import."""
+    from datetime import date
+
+    if text[4] == text[7] == "-" and text[10] == "T" and text[:4].isdecimal():
+        try:
+            return (date.fromisoformat(text[:10]).toordinal() - _EPOCH_DAY) * 86_400_000
+        except ValueError:
+            pass
+    return _parse(text[:11] + "00:00:00Z")
+
+
+_EPOCH_DAY = 719_163
+"""The number of 1 January 1970 among the days of the calendar."""
 
 
 def _parse(text: Any) -> int:
