@@ -380,16 +380,6 @@ def test_the_digest_follows_every_price(tmp_path: Path) -> None:
     assert digests[0] == RateCard().digest == own(tmp_path, "[server]\nport = 7000\n").digest
 
 
-def test_many_requests_at_once() -> None:
-    """`price_many` gives what `cost` gives, in order."""
-    request = {
-        "model": "claude-opus-5", "at_ms": None, "input_tokens": 100, "output_tokens": 1, "cache_write_tokens": 0,
-        "cache_write_5m_tokens": 0, "cache_write_1h_tokens": 0, "cache_read_tokens": 0, "web_searches": 0,
-        "service_tier": None, "speed": None, "region": None,
-    }  # fmt: skip
-    assert list(CARD.price_many([request, {**request, "model": "x"}])) == [525, None]
-
-
 def test_days_and_decimals() -> None:
     """Days are those of UTC, prices are exact."""
     for moment in ("1970-01-01", "2000-02-29", "2024-12-31", "2026-03-01", "2099-12-31"):

@@ -165,11 +165,6 @@ class Recording:
                 entries.append(_damage_entry(item))
         return self.record(entries)
 
-    def record_range(self, found: Range) -> tuple[Changes, Interpretation]:
-        """Put new lines of a transcript on record."""
-        at, data = self.slice_of(found)
-        return self.record_prepared([(found, self.preparer.prepare(at, data))])
-
     def slice_of(self, found: Range) -> tuple[LinesPlace, bytes]:
         """Return new lines as they are prepared: where they stand, and their bytes without forgotten sessions."""
         relative = written(found.relative)

@@ -6,7 +6,6 @@ micro-dollars at the end of each request.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from watchkeeper.pricing.compiled import DATE, ROWS, SOURCE
@@ -187,12 +186,6 @@ class RateCard:
         # Half to even: half up would add up over many requests, as halves are frequent.
         upwards = 2 * rest > divisor or (2 * rest == divisor and micros & 1)
         return micros + 1 if upwards else micros
-
-    def price_many(self, requests: Iterable[dict[str, object]]) -> Iterator[int | None]:
-        """Yield the cost of each request, given as the keyword arguments of `cost`."""
-        cost = self.cost
-        for request in requests:
-            yield cost(**request)  # type: ignore[arg-type]
 
     def rates_for(
         self,

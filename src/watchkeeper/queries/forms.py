@@ -39,13 +39,6 @@ def project_name(path: str | None) -> str | None:
     return parts[-1] or path
 
 
-def resume_command(session_id: str) -> str:
-    """Return the command line that resumes a session, safe to paste into a shell."""
-    import shlex
-
-    return f"claude --resume {shlex.quote(session_id)}"
-
-
 def call_witnesses(seen: int) -> list[str]:
     """Return the names of a call's witnesses in a fixed order."""
     return [name for bit, name in SEEN_NAMES.items() if seen & bit]
