@@ -30,7 +30,7 @@ def processes(supervisor: int) -> dict[str, int]:
     for pid in children.read_text().split():
         try:
             words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-        except FileNotFoundError:
+        except (FileNotFoundError, ProcessLookupError):
             continue  # it ended since the list was read
         if b"-m" in words:
             found[words[words.index(b"-m") + 1].decode().rpartition(".")[2]] = int(pid)
@@ -41,7 +41,7 @@ def is_gone(pid: int) -> bool:
     """Return whether no process has the id, or only its remains."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return True
 
 
